@@ -1,0 +1,27 @@
+/** The one place that knows how store keys are spelled (all relative to `/longshore/<site>/`). */
+export const keys = {
+  configPrefix: "config/",
+  site: "config/site",
+  accountPrefix: "config/accounts/",
+  account: (name: string) => `config/accounts/${name}`,
+  secretPrefix: "config/keys/",
+  secret: (id: string) => `config/keys/${id}`,
+  nodePrefix: "nodes/",
+  node: (id: string) => `nodes/${id}`,
+  /** Operator's wish for a node, outliving its lease: `drain`. */
+  intentPrefix: "intents/",
+  intent: (nodeId: string) => `intents/${nodeId}`,
+  slotPrefix: "slots/",
+  slot: (slot: number) => `slots/${slot}`,
+  /** One per worker process, on its lease; its value is the id of its last transaction group (commit.md, step 2). */
+  ownerPrefix: "owners/",
+  owner: (incarnation: string) => `owners/${incarnation}`,
+  /** Record of an operation on the shared storage (commit.md, steps 3 to 7). */
+  opPrefix: "ops/",
+  op: (id: string) => `ops/${id}`,
+  /** The claim: one operation in flight per path. `path` is relative to the store root, without a leading slash. */
+  namePrefix: (store: string) => `names/${store}/`,
+  name: (store: string, path: string) => `names/${store}/${path}`,
+  /** Everything below a directory. */
+  namesBelow: (store: string, path: string) => `names/${store}/${path}/`,
+} as const;
