@@ -1,0 +1,20 @@
+import type { Account, Site } from "./schema.js";
+
+/** The whole configuration at one revision, frozen. Each session keeps asking the view, never its own copy. */
+export interface Snapshot {
+  readonly revision: number;
+  /** SHA-256 (hex) over the canonical form of everything in it: two nodes with the same hash run the same configuration. */
+  readonly hash: string;
+  readonly site: Site;
+  readonly accounts: ReadonlyMap<string, Account>;
+  /** The cluster's SSH host keys, as OpenSSH or PEM private keys, unsealed. The same on every node. */
+  readonly hostKeys: readonly string[];
+}
+
+/** Follows the store: hints wake it, lists make it sure. */
+export interface ConfigView {
+  /** The newest snapshot that is valid as a whole. */
+  snapshot(): Snapshot;
+  /** Calls back after each new snapshot; returns how to stop that. */
+  onChange(callback: (snapshot: Snapshot) => void): () => void;
+}
