@@ -1,0 +1,191 @@
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+
+export type Direction = "upload" | "download";
+/** `complete`: the client has its success reply. `partial`: the bytes are kept, not committed. */
+export type TransferOutcome = "complete" | "partial" | "failed";
+export type LoginOutcome = "accepted" | "refused" | "error";
+export type StoreCall = "get" | "list" | "transact" | "lease";
+export type StoreOutcome = "ok" | "unavailable" | "unknown" | "error";
+
+/** Numbers that are read when somebody asks for the page. Each is attached by the part that knows it. */
+export interface Gauges {
+  /** Authenticated sessions open now. */
+  readonly sessions: () => number;
+  /** Partner connections open now, with and without a login. */
+  readonly connections: () => { readonly authenticated: number; readonly unauthenticated: number };
+  /** Transfers under way. */
+  readonly transfers: () => number;
+  readonly configRevision: () => number;
+  /** How long the node has known that its configuration may be behind, in milliseconds. */
+  readonly configLagMs: () => number;
+  /** Whether the store holds an entry that this node can't use. */
+  readonly configInvalid: () => boolean;
+  readonly leaseUsable: () => boolean;
+  readonly state: () => string;
+  /** Bytes that an upload may still take; undefined: not known. */
+  readonly storageFreeBytes: () => number | undefined;
+  readonly storageHealthy: () => boolean;
+  readonly nativeCrypto: () => boolean;
+}
+
+/**
+ * The product's metrics. Never a label by account, path or address: a site has millions of them, and a page of metrics
+ * is readable without a login.
+ */
+export interface Metrics {
+  attach(gauges: Partial<Gauges>): void;
+  connectionOpened(): void;
+  /** A connection ended by us before its login: `reason` is one of few fixed words. */
+  connectionRefused(reason: string): void;
+  login(method: string, outcome: LoginOutcome): void;
+  bytes(direction: Direction, count: number): void;
+  transferEnded(direction: Direction, outcome: TransferOutcome): void;
+  /** From the last byte to the acknowledgement. */
+  commitDone(seconds: number): void;
+  /** `reason` is an error code (lib/errors.ts). */
+  commitFailed(reason: string): void;
+  /** Work of somebody else that this node finished, took over or swept away: `action` is one of few fixed words. */
+  recovered(action: string, count?: number): void;
+  storeCall(call: StoreCall, outcome: StoreOutcome, seconds: number): void;
+  /** Sum over all transfers so far, for the load in the heartbeat. */
+  readonly totalBytes: number;
+  /** The page for Prometheus. */
+  render(): Promise<{ readonly contentType: string; readonly body: string }>;
+  /** Stops measuring. Idempotent. */
+  close(): void;
+}
+
+export interface MetricsOptions {
+  readonly node: string;
+  readonly version: string;
+  /** All states that a node can be in, so that each has its series from the start. */
+  readonly states: readonly string[];
+}
+
+const LATENCY_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+const EVENT_LOOP_RESOLUTION_MS = 20;
+const NANO = 1e9;
+
+export function createMetrics(options: MetricsOptions): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry });
+
+  const gauges: Partial<Gauges> = {};
+  /** A gauge that is filled when the page is asked for. */
+  const live = (name: string, help: string, labelNames: string[], fill: (gauge: Gauge<string>) => void): void => {
+    new Gauge({
+      name,
+      help,
+      labelNames,
+      registers,
+      collect() {
+        fill(this);
+      },
+    });
+  };
+  /** One without labels: absent until its part is attached, so that a zero is a measured zero. */
+  const single = (name: string, help: string, read: () => number | boolean | undefined): void => {
+    live(name, help, [], (gauge) => {
+      const value = read();
+      if (value === undefined) gauge.remove();
+      else gauge.set(Number(value));
+    });
+  };
+  const counter = (name: string, help: string, labelNames: string[] = []) =>
+    new Counter({ name, help, labelNames, registers });
+
+  new Gauge({
+    name: "longshore_build_info",
+    help: "1, with the version.",
+    labelNames: ["node", "version"],
+    registers,
+  }).set({ node: options.node, version: options.version }, 1);
+  live("longshore_node_state", "1 for the state that the node is in.", ["state"], (gauge) => {
+    const now = gauges.state?.();
+    for (const state of options.states) gauge.set({ state }, Number(state === now));
+  });
+  live("longshore_connections", "Partner connections open now.", ["phase"], (gauge) => {
+    const { authenticated, unauthenticated } = gauges.connections?.() ?? { authenticated: 0, unauthenticated: 0 };
+    gauge.set({ phase: "authenticated" }, authenticated);
+    gauge.set({ phase: "unauthenticated" }, unauthenticated);
+  });
+  single("longshore_sessions", "Authenticated sessions open now.", () => gauges.sessions?.());
+  single("longshore_transfers_running", "Transfers under way.", () => gauges.transfers?.());
+  single("longshore_config_revision", "Revision of the configuration in force.", () => gauges.configRevision?.());
+  single("longshore_config_lag_seconds", "How long the configuration has been known to be behind; 0: it isn't.", () => {
+    const lagMs = gauges.configLagMs?.();
+    return lagMs === undefined ? undefined : lagMs / 1_000;
+  });
+  single("longshore_config_invalid", "1 while an entry in the store can't be used.", () => gauges.configInvalid?.());
+  single("longshore_lease_usable", "1 while this node may start commits.", () => gauges.leaseUsable?.());
+  single("longshore_storage_free_bytes", "Free space of the shared storage.", () => gauges.storageFreeBytes?.());
+  single("longshore_storage_healthy", "1 while the shared storage can be written.", () => gauges.storageHealthy?.());
+  single("longshore_native_crypto_loaded", "1 where ssh2 runs on its native ciphers.", () => gauges.nativeCrypto?.());
+
+  const delay = monitorEventLoopDelay({ resolution: EVENT_LOOP_RESOLUTION_MS });
+  delay.enable();
+  single("longshore_event_loop_lag_seconds", "Longest event-loop delay since the page was last read.", () => {
+    // The histogram measures its own timer, so a loop without delay shows the timer's period.
+    const seconds = Math.max(0, delay.max / NANO - EVENT_LOOP_RESOLUTION_MS / 1_000);
+    delay.reset();
+    return seconds;
+  });
+
+  const opened = counter("longshore_connections_opened_total", "Partner connections taken.");
+  const refused = counter("longshore_connections_refused_total", "Connections ended before a login.", ["reason"]);
+  const logins = counter("longshore_logins_total", "Login attempts.", ["method", "outcome"]);
+  const transfers = counter("longshore_transfers_total", "Transfers ended.", ["direction", "outcome"]);
+  const transferred = counter("longshore_transfer_bytes_total", "Bytes of files moved.", ["direction"]);
+  const commitErrors = counter("longshore_commit_errors_total", "Commits that failed.", ["reason"]);
+  const recoveries = counter("longshore_recoveries_total", "Work of dead owners finished.", ["action"]);
+  const storeErrors = counter("longshore_store_errors_total", "Failed calls to the store.", ["call", "outcome"]);
+  const commits = new Histogram({
+    name: "longshore_commit_seconds",
+    help: "From the last byte of an upload to its acknowledgement.",
+    buckets: [...LATENCY_BUCKETS, 30],
+    registers,
+  });
+  const store = new Histogram({
+    name: "longshore_store_seconds",
+    help: "Calls to the coordination store.",
+    labelNames: ["call"],
+    buckets: LATENCY_BUCKETS,
+    registers,
+  });
+
+  // Series that exist from the start make rates right from the first event on.
+  for (const direction of ["upload", "download"] as const) {
+    transferred.inc({ direction }, 0);
+    for (const outcome of ["complete", "partial", "failed"] as const) transfers.inc({ direction, outcome }, 0);
+  }
+  for (const method of ["password", "publickey"]) {
+    for (const outcome of ["accepted", "refused", "error"] as const) logins.inc({ method, outcome }, 0);
+  }
+
+  let totalBytes = 0;
+  return {
+    attach: (more) => void Object.assign(gauges, more),
+    connectionOpened: () => opened.inc(),
+    connectionRefused: (reason) => refused.inc({ reason }),
+    login: (method, outcome) => logins.inc({ method, outcome }),
+    bytes(direction, count) {
+      totalBytes += count;
+      transferred.inc({ direction }, count);
+    },
+    transferEnded: (direction, outcome) => transfers.inc({ direction, outcome }),
+    commitDone: (seconds) => commits.observe(seconds),
+    commitFailed: (reason) => commitErrors.inc({ reason }),
+    recovered: (action, count = 1) => recoveries.inc({ action }, count),
+    storeCall(call, outcome, seconds) {
+      store.observe({ call }, seconds);
+      if (outcome !== "ok") storeErrors.inc({ call, outcome });
+    },
+    get totalBytes() {
+      return totalBytes;
+    },
+    render: async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
+    close: () => delay.disable(),
+  };
+}
