@@ -1,0 +1,72 @@
+import { existsSync, readdirSync } from "node:fs";
+import { join, relative, sep } from "node:path";
+
+/** Which test files there are, and how the files of each suite are run. */
+
+export interface Suite {
+  readonly name: string;
+  /** Files at once. Suites that start sites have the machine to themselves: their deadlines are asserted. */
+  readonly atOnce: number;
+  /** Seconds until a file is ended as hung. */
+  readonly timeoutSeconds: number;
+}
+
+export interface TestFile {
+  readonly suite: string;
+  /** The source, relative to the repository. */
+  readonly source: string;
+  /** The compiled file, absolute. */
+  readonly compiled: string;
+}
+
+/** In the order in which they run: what is quick and tells most comes first. */
+export const suites: readonly Suite[] = [
+  { name: "unit", atOnce: 2, timeoutSeconds: 180 },
+  { name: "contract", atOnce: 2, timeoutSeconds: 300 },
+  { name: "fuzz", atOnce: 2, timeoutSeconds: 300 },
+  { name: "cluster", atOnce: 1, timeoutSeconds: 600 },
+  { name: "acceptance", atOnce: 1, timeoutSeconds: 900 },
+  { name: "chaos", atOnce: 1, timeoutSeconds: 1800 },
+];
+
+/** Run by their own commands, not by `npm test`. */
+const elsewhere = ["bench", "ops"];
+
+/** `test/<suite>/...` is of that suite; what lies beside its code or anywhere else in `test/` is a unit test. */
+export function suiteOf(source: string): string | undefined {
+  const [top, folder] = source.split("/");
+  if (top === "test" && folder !== undefined) {
+    if (elsewhere.includes(folder)) return undefined;
+    if (suites.some(({ name }) => name === folder)) return folder;
+  }
+  return "unit";
+}
+
+/** Goes by the sources: a compiled file whose source was removed isn't run. */
+export function findTests(root: string): TestFile[] {
+  const found: TestFile[] = [];
+  for (const top of ["services", "test"])
+    for (const entry of readdirSync(join(root, top), { withFileTypes: true, recursive: true })) {
+      if (!entry.isFile() || !entry.name.endsWith(".test.ts")) continue;
+      // `path` is deprecated from Node 21 on, `parentPath` is missing from 20.9: whichever is there.
+      const source = relative(root, join(entry.parentPath ?? entry.path, entry.name))
+        .split(sep)
+        .join("/");
+      const suite = suiteOf(source);
+      if (suite === undefined) continue;
+      found.push({ suite, source, compiled: join(root, "dist", source.replace(/\.ts$/, ".js")) });
+    }
+  return found.sort((a, b) => a.source.localeCompare(b.source));
+}
+
+/** A pattern is a suite's name or a part of a source's path; several are alternatives. */
+export function choose(files: readonly TestFile[], patterns: readonly string[]): TestFile[] {
+  if (patterns.length === 0) return [...files];
+  return files.filter((file) =>
+    patterns.some((pattern) => file.suite === pattern || file.source.includes(pattern.replace(/\.js$/, ".ts"))),
+  );
+}
+
+export function notBuilt(files: readonly TestFile[]): TestFile[] {
+  return files.filter((file) => !existsSync(file.compiled));
+}
