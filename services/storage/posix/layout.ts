@@ -1,0 +1,54 @@
+import { createHash } from "node:crypto";
+import { basename, dirname, join } from "node:path";
+import type { PartialName } from "../contract.js";
+
+/** Where things lie below `<root>/.longshore`: the one place that spells these names. */
+export const PRIVATE = ".longshore";
+
+export class Layout {
+  readonly root: string;
+  readonly private: string;
+  readonly ops: string;
+  readonly partials: string;
+  readonly closed: string;
+  readonly probes: string;
+  readonly sentinel: string;
+
+  constructor(root: string) {
+    this.root = root;
+    this.private = join(root, PRIVATE);
+    this.ops = join(this.private, "ops");
+    this.partials = join(this.private, "partials");
+    this.closed = join(this.private, "closed");
+    this.probes = join(this.private, "probes");
+    this.sentinel = join(this.private, "site");
+  }
+
+  absolute(path: string): string {
+    return path === "" ? this.root : `${this.root}/${path}`;
+  }
+
+  op(id: string): string {
+    return `${this.ops}/${id}`;
+  }
+
+  data(id: string): string {
+    return `${this.ops}/${id}/data`;
+  }
+
+  /** One directory for each account and directory of targets, so that READDIR finds an account's partials by one call. */
+  partialDirectory(account: string, directory: string): string {
+    const hash = createHash("sha256").update(account).update("\0").update(directory).digest("hex").slice(0, 32);
+    return `${this.partials}/${hash}`;
+  }
+
+  pointer(name: PartialName): string {
+    return `${this.partialDirectory(name.account, parentOf(name.path))}/${basename(name.path)}`;
+  }
+}
+
+/** The physical path of the directory that holds `path` ("" is the root). */
+export function parentOf(path: string): string {
+  const parent = dirname(path);
+  return parent === "." ? "" : parent;
+}

@@ -1,0 +1,390 @@
+import fs from "node:fs";
+import { asLongshoreError, LongshoreError } from "#lib/errors.js";
+import type { ReadFile, StagedFile, StageOptions, StatChange } from "../contract.js";
+import { type Calls, copyRange, fdatasync, fsync, readFully, writeFully } from "./calls.js";
+import { Gaps } from "./gaps.js";
+import type { Layout } from "./layout.js";
+
+/** One system call writes at most so much: larger ones gain nothing (speed.md) and hold memory. */
+const MERGE_BYTES = 1 << 20;
+/** Half of Linux's IOV_MAX. */
+const MERGE_VIEWS = 512;
+/** `durability: process`: a sync now and then, so that the one at the close is short. */
+const SYNC_EVERY = 32 << 20;
+/** `durability: power`: replies wait, so sync at least so often. */
+const POWER_SYNC_EVERY = 4 << 20;
+const COPY_STEP = 1 << 20;
+/** A client that scatters its writes more than this is not uploading a file; each range costs memory. */
+const MOST_GAPS = 1_024;
+
+interface Write {
+  readonly offset: number;
+  readonly views: readonly Buffer[];
+  readonly length: number;
+  readonly done: (error?: Error) => void;
+}
+interface Step {
+  readonly run: () => Promise<void>;
+  readonly done: (error?: Error) => void;
+}
+
+function isWrite(task: Write | Step): task is Write {
+  return "views" in task;
+}
+
+/**
+ * One upload's bytes: one writer, one inode. `data` only ever grows contiguously, so its size is what a resume may count on
+ * without asking anybody; bytes past a gap wait in `ooo` at their own offsets. Tasks run in order, one at a time;
+ * contiguous writes that wait are merged into one system call.
+ */
+export class PosixStagedFile implements StagedFile {
+  id: string;
+  prefix: number;
+  end: number;
+  pendingBytes = 0;
+  failure: LongshoreError | undefined;
+
+  readonly #calls: Calls;
+  readonly #layout: Layout;
+  readonly #power: boolean;
+  readonly #fd: number;
+  readonly #gaps = new Gaps();
+  #oooFd: number | undefined;
+  #queue: (Write | Step)[] = [];
+  #head = 0;
+  #busy = false;
+  #scheduled = false;
+  #closed = false;
+  #releasing: Promise<void> | undefined;
+  #syncedTo: number;
+  #syncing: Promise<void> | undefined;
+  #markFd: number | undefined;
+  #unsynced: ((error?: Error) => void)[] = [];
+  #unsyncedBytes = 0;
+
+  constructor(layout: Layout, calls: Calls, id: string, fd: number, prefix: number, options: StageOptions) {
+    this.#layout = layout;
+    this.#calls = calls;
+    this.id = id;
+    this.#fd = fd;
+    this.prefix = prefix;
+    this.end = prefix;
+    this.#syncedTo = prefix;
+    this.#power = options.power;
+  }
+
+  write(offset: number, views: readonly Buffer[], done: (error?: Error) => void): void {
+    if (this.failure) {
+      done(this.failure);
+      return;
+    }
+    let length = 0;
+    for (const view of views) length += view.length;
+    this.pendingBytes += length;
+    this.#push({ offset, views, length, done });
+  }
+
+  read(offset: number, views: readonly Buffer[], done: (error: Error | undefined, bytes: number) => void): void {
+    let bytes = 0;
+    this.#step(async () => {
+      for (const view of views) {
+        const read = await readFully(this.#fd, view, offset + bytes);
+        bytes += read;
+        if (read < view.length) break;
+      }
+    }).then(
+      () => done(undefined, bytes),
+      (error) => done(error as Error, 0),
+    );
+  }
+
+  truncate(size: number): Promise<void> {
+    return this.#step(async () => {
+      if (size < this.prefix) {
+        await this.#calls.ftruncate(this.#fd, size);
+        this.prefix = size;
+        this.#syncedTo = Math.min(this.#syncedTo, size);
+      }
+      this.#gaps.cut(size);
+      if (this.#oooFd !== undefined) await this.#calls.ftruncate(this.#oooFd, Math.max(size, this.prefix));
+      this.end = size;
+    });
+  }
+
+  fillFrom(source: ReadFile, upTo: number): Promise<void> {
+    return this.#step(async () => {
+      const buffer = Buffer.allocUnsafe(COPY_STEP);
+      while (this.prefix < upTo) {
+        const view = buffer.subarray(0, Math.min(COPY_STEP, upTo - this.prefix));
+        const read = await new Promise<number>((resolve, reject) => {
+          source.read(this.prefix, [view], (error, bytes) => (error ? reject(error) : resolve(bytes)));
+        });
+        if (read === 0) break;
+        await writeFully(this.#fd, [view.subarray(0, read)], this.prefix);
+        this.prefix += read;
+      }
+      this.end = Math.max(this.end, this.prefix);
+    });
+  }
+
+  sync(): Promise<void> {
+    return this.#step(() => fdatasync(this.#fd));
+  }
+
+  async seal(change: StatChange): Promise<{ size: number; inode: number }> {
+    let sealed = { size: 0, inode: 0 };
+    await this.#step(async () => {
+      for (const [from, to] of this.#gaps.take()) await copyRange(this.#ooo(), this.#fd, from, to);
+      const size = change.size ?? this.end;
+      if (size !== this.prefix) await this.#calls.ftruncate(this.#fd, size);
+      if (change.mode !== undefined) await this.#calls.fchmod(this.#fd, change.mode);
+      if (change.atime !== undefined && change.mtime !== undefined) {
+        await this.#calls.futimes(this.#fd, change.atime, change.mtime);
+      }
+      await fsync(this.#fd);
+      this.#answer();
+      const stat = await this.#calls.fstat(this.#fd);
+      sealed = { size: stat.size, inode: stat.ino };
+    });
+    await this.#close(true);
+    return sealed;
+  }
+
+  release(): Promise<void> {
+    this.#releasing ??= this.#release();
+    return this.#releasing;
+  }
+
+  renamed(id: string): void {
+    this.id = id;
+  }
+
+  /** Everything from now on fails with `error`: the upload was taken over, or its node lost its place. */
+  fail(error: LongshoreError): void {
+    this.failure ??= error;
+  }
+
+  async #release(): Promise<void> {
+    if (this.#closed) return;
+    // steps fail after a failure, but what is under way must end before the file may be handed on
+    await new Promise<void>((resolve) => this.#push({ run: async () => {}, done: () => resolve() }));
+    if (this.#closed) return;
+    try {
+      const stat = await this.#calls.fstat(this.#fd);
+      if (stat.size > this.prefix) await this.#calls.ftruncate(this.#fd, this.prefix);
+    } catch {
+      // what lies behind the prefix was sent by the client, too: a resume may count it
+    }
+    await this.#close(true);
+  }
+
+  /** `released`: says in the staging directory that no writer is left. */
+  async #close(released: boolean): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.failure ??= new LongshoreError("closed", "the file is closed");
+    // a descriptor that is closed under a sync might be another file's by then
+    await this.#syncing;
+    for (const fd of [this.#fd, this.#oooFd, this.#markFd]) {
+      if (fd === undefined) continue;
+      try {
+        await this.#calls.close(fd);
+      } catch {
+        // nothing is lost by a close that fails after a sync, and before one the bytes are a partial's
+      }
+    }
+    if (this.#oooFd !== undefined) {
+      try {
+        await this.#calls.unlink(`${this.#layout.op(this.id)}/ooo`);
+      } catch {
+        // swept with its directory
+      }
+    }
+    if (!released) return;
+    try {
+      const marker = `${this.#layout.op(this.id)}/released`;
+      await this.#calls.close(await this.#calls.open(marker, fs.constants.O_CREAT | fs.constants.O_WRONLY, 0o600));
+    } catch {
+      // without the marker a taker copies first: slower, as safe
+    }
+  }
+
+  #step(run: () => Promise<void>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#push({ run, done: (error) => (error ? reject(error) : resolve()) });
+    });
+  }
+
+  #push(task: Write | Step): void {
+    this.#queue.push(task);
+    if (this.#busy || this.#scheduled) return;
+    // one turn later, so that all writes of one network packet go into one system call
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      void this.#pump();
+    });
+  }
+
+  async #pump(): Promise<void> {
+    if (this.#busy) return;
+    this.#busy = true;
+    while (this.#head < this.#queue.length) {
+      const task = this.#queue[this.#head] as Write | Step;
+      if (isWrite(task)) {
+        await this.#runWrites(this.#batch());
+      } else {
+        this.#head += 1;
+        await this.#runStep(task);
+      }
+      if (this.#head > 64) {
+        this.#queue = this.#queue.slice(this.#head);
+        this.#head = 0;
+      }
+    }
+    this.#queue = [];
+    this.#head = 0;
+    this.#busy = false;
+    this.#maybeSync(true);
+  }
+
+  async #runStep(task: Step): Promise<void> {
+    if (this.failure) {
+      task.done(this.failure);
+      return;
+    }
+    try {
+      await task.run();
+      task.done();
+    } catch (error) {
+      this.failure ??= asLongshoreError(error, "the storage failed");
+      task.done(this.failure);
+    }
+  }
+
+  /** The waiting writes that one system call can do. */
+  #batch(): Write[] {
+    const batch: Write[] = [];
+    let end = -1;
+    let bytes = 0;
+    let views = 0;
+    while (this.#head < this.#queue.length) {
+      const task = this.#queue[this.#head] as Write | Step;
+      if (!isWrite(task)) break;
+      if (batch.length > 0 && (task.offset !== end || bytes + task.length > MERGE_BYTES)) break;
+      if (batch.length > 0 && views + task.views.length > MERGE_VIEWS) break;
+      batch.push(task);
+      this.#head += 1;
+      end = task.offset + task.length;
+      bytes += task.length;
+      views += task.views.length;
+    }
+    return batch;
+  }
+
+  async #runWrites(batch: readonly Write[]): Promise<void> {
+    const first = batch[0] as Write;
+    let length = 0;
+    for (const write of batch) length += write.length;
+    try {
+      if (this.failure) throw this.failure;
+      const views = batch.length === 1 ? first.views : batch.flatMap((write) => write.views);
+      const end = first.offset + length;
+      if (length === 0) {
+        // nothing to write, and no gap to make
+      } else if (first.offset <= this.prefix) {
+        await writeFully(this.#fd, views, first.offset);
+        this.prefix = Math.max(this.prefix, end);
+        await this.#joinGaps();
+      } else {
+        await writeFully(this.#ooo(), views, first.offset);
+        this.#gaps.add(first.offset, end);
+        if (this.#gaps.count > MOST_GAPS) throw new LongshoreError("limit", "too many gaps between the writes");
+      }
+      if (length > 0) this.end = Math.max(this.end, end);
+    } catch (error) {
+      this.failure ??= asLongshoreError(error, "the storage failed");
+    }
+    this.pendingBytes -= length;
+    if (this.failure) {
+      for (const write of batch) write.done(this.failure);
+      return;
+    }
+    if (this.#power) {
+      for (const write of batch) this.#unsynced.push(write.done);
+      this.#unsyncedBytes += length;
+    } else {
+      for (const write of batch) write.done();
+    }
+    this.#maybeSync(false);
+  }
+
+  /** Moves what now is contiguous from `ooo` to `data`. */
+  async #joinGaps(): Promise<void> {
+    for (;;) {
+      const to = this.#gaps.takeUpTo(this.prefix);
+      if (to === undefined) return;
+      if (to <= this.prefix) continue;
+      await copyRange(this.#ooo(), this.#fd, this.prefix, to);
+      this.prefix = to;
+    }
+  }
+
+  #ooo(): number {
+    this.#oooFd ??= fs.openSync(
+      `${this.#layout.op(this.id)}/ooo`,
+      fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_TRUNC,
+      0o600,
+    );
+    return this.#oooFd;
+  }
+
+  /** Starts a sync beside the writes when one is due; at most one at a time. */
+  #maybeSync(idle: boolean): void {
+    if (this.#syncing || this.#closed || this.failure) {
+      if (this.failure) this.#answer(this.failure);
+      return;
+    }
+    const due = this.#power
+      ? this.#unsynced.length > 0 && (idle || this.#unsyncedBytes >= POWER_SYNC_EVERY)
+      : this.prefix - this.#syncedTo >= SYNC_EVERY;
+    if (due) this.#syncing = this.#syncBeside();
+  }
+
+  async #syncBeside(): Promise<void> {
+    const upTo = this.prefix;
+    const waiting = this.#unsynced;
+    this.#unsynced = [];
+    this.#unsyncedBytes = 0;
+    try {
+      await fdatasync(this.#fd);
+      this.#syncedTo = Math.max(this.#syncedTo, upTo);
+      await this.#mark(upTo);
+      for (const done of waiting) done();
+    } catch (error) {
+      // the kernel may have dropped the dirty pages: a second fsync would lie (commit.md, step 1)
+      this.failure ??= asLongshoreError(error, "the storage failed to sync");
+      for (const done of waiting) done(this.failure);
+    }
+    this.#syncing = undefined;
+    this.#maybeSync(!this.#busy);
+  }
+
+  /** The watermark: what a taker on another host may count on. Fixed width, so that it is replaced by one write. */
+  async #mark(synced: number): Promise<void> {
+    this.#markFd ??= await this.#calls.open(
+      `${this.#layout.op(this.id)}/synced`,
+      fs.constants.O_WRONLY | fs.constants.O_CREAT,
+      0o600,
+    );
+    await writeFully(this.#markFd, [Buffer.from(`${String(synced).padStart(19, "0")}\n`)], 0);
+    if (this.#power) await fdatasync(this.#markFd);
+  }
+
+  #answer(error?: LongshoreError): void {
+    const waiting = this.#unsynced;
+    this.#unsynced = [];
+    this.#unsyncedBytes = 0;
+    for (const done of waiting) done(error);
+  }
+}
