@@ -1,0 +1,156 @@
+import type { Coordination, Listing } from "#coordination/contract.js";
+import { keys } from "#coordination/keys.js";
+import { asLongshoreError, LongshoreError } from "#lib/errors.js";
+import type { Logger } from "#lib/logger.js";
+import type { KeyRing } from "#lib/seal.js";
+import type { ConfigView, Snapshot } from "./contract.js";
+import { describe } from "./errors.js";
+import { type Follower, follow } from "./follow.js";
+import { type DecodeCache, decodeConfig, type EntryFault } from "./snapshot.js";
+
+export interface ConfigViewOptions {
+  readonly coordination: Coordination;
+  readonly clusterKey: KeyRing;
+  readonly logger: Logger;
+  /** From a change to the listing that shows it, in milliseconds. Default 20. */
+  readonly debounceMs?: number;
+}
+
+export interface ConfigStatus {
+  /** 0 before the first snapshot. */
+  readonly revision: number;
+  readonly hash: string;
+  /** How long the snapshot has been known to be possibly behind the store, in milliseconds; 0: it isn't. */
+  readonly lagMs: number;
+  /** What in the store can't be used; the last good snapshot stays in force. */
+  readonly faults: readonly EntryFault[];
+  /** Why the store can't be read; undefined while it can. */
+  readonly trouble?: string;
+}
+
+export interface RunningConfigView extends ConfigView {
+  /** Begins to follow; resolves with the first valid snapshot, however long that takes. Rejects when `signal` aborts. */
+  start(signal?: AbortSignal): Promise<Snapshot>;
+  /** Idempotent. The last snapshot stays readable. */
+  stop(): void;
+  loaded(): boolean;
+  status(): ConfigStatus;
+  /** Lists again: somebody knows of a newer revision. */
+  refresh(): void;
+  /** Resolves when a snapshot of at least this revision is in force, or rejects when `signal` aborts. */
+  reached(revision: number, signal: AbortSignal): Promise<Snapshot>;
+}
+
+export function createConfigView(options: ConfigViewOptions): RunningConfigView {
+  const { coordination, clusterKey, logger } = options;
+  const cache: DecodeCache = new Map();
+  const callbacks = new Set<(snapshot: Snapshot) => void>();
+  let current: Snapshot | undefined;
+  let faults: readonly EntryFault[] = [];
+  let faultsSince: number | undefined;
+  let trouble: string | undefined;
+  let follower: Follower | undefined;
+
+  const onListing = (listing: Listing) => {
+    if (trouble !== undefined) logger.info("the configuration can be read again");
+    trouble = undefined;
+    const decoded = decodeConfig(listing.entries, clusterKey, cache);
+    if (!decoded.valid) {
+      report(decoded.faults);
+      return;
+    }
+    if (faults.length > 0) logger.info("the configuration is valid again", { revision: decoded.snapshot.revision });
+    faults = [];
+    faultsSince = undefined;
+    const before = current;
+    if (before?.hash === decoded.snapshot.hash && before.revision === decoded.snapshot.revision) return;
+    current = decoded.snapshot;
+    logger.info("configuration in force", {
+      revision: current.revision,
+      hash: current.hash,
+      accounts: current.accounts.size,
+    });
+    for (const callback of [...callbacks]) tell(callback, current);
+  };
+
+  const report = (found: readonly EntryFault[]) => {
+    const words = (list: readonly EntryFault[]) => list.map((fault) => `${fault.key}: ${describe(fault)}`).join("; ");
+    const said = words(found);
+    if (said !== words(faults)) {
+      logger.error(
+        current === undefined
+          ? "the store's configuration can't be used; mend the entries named"
+          : "a configuration entry can't be used: the last good configuration stays in force; mend the entries named",
+        { faults: said, revision: current?.revision ?? 0 },
+      );
+    }
+    faults = found;
+    faultsSince ??= performance.now();
+  };
+
+  const tell = (callback: (snapshot: Snapshot) => void, snapshot: Snapshot) => {
+    try {
+      callback(snapshot);
+    } catch (error) {
+      // One part that can't apply a change must not keep it from the others.
+      logger.error("a part of the node failed to apply the configuration", { error });
+    }
+  };
+
+  const onTrouble = (error: unknown) => {
+    const message = asLongshoreError(error, "listing the configuration failed").message;
+    if (trouble === undefined) logger.warn("the configuration can't be read; the last one stays in force", { error });
+    trouble = message;
+  };
+
+  const view: RunningConfigView = {
+    snapshot() {
+      if (current === undefined) throw new LongshoreError("unavailable", "the configuration isn't loaded yet");
+      return current;
+    },
+    onChange(callback) {
+      callbacks.add(callback);
+      return () => void callbacks.delete(callback);
+    },
+    start(signal) {
+      follower ??= follow({
+        coordination,
+        prefix: keys.configPrefix,
+        onListing,
+        onTrouble,
+        ...(options.debounceMs === undefined ? {} : { debounceMs: options.debounceMs }),
+      });
+      return view.reached(0, signal ?? new AbortController().signal);
+    },
+    stop() {
+      follower?.close();
+    },
+    loaded: () => current !== undefined,
+    status: () => ({
+      revision: current?.revision ?? 0,
+      hash: current?.hash ?? "",
+      lagMs: Math.max(follower?.behindMs() ?? 0, faultsSince === undefined ? 0 : performance.now() - faultsSince),
+      faults,
+      ...(trouble === undefined ? {} : { trouble }),
+    }),
+    refresh: () => follower?.refresh(),
+    reached(revision, signal) {
+      if (current !== undefined && current.revision >= revision) return Promise.resolve(current);
+      return new Promise((resolve, reject) => {
+        const settle = (finish: () => void) => {
+          off();
+          signal.removeEventListener("abort", onAbort);
+          finish();
+        };
+        const onAbort = () =>
+          settle(() => reject(new LongshoreError("closed", "stopped while waiting for the configuration")));
+        const off = view.onChange((snapshot) => {
+          if (snapshot.revision >= revision) settle(() => resolve(snapshot));
+        });
+        signal.addEventListener("abort", onAbort);
+        if (signal.aborted) onAbort();
+      });
+    },
+  };
+  return view;
+}

@@ -1,0 +1,31 @@
+import { randomUUID } from "node:crypto";
+import type { Compare, Coordination, Operation, TransactionResult } from "#coordination/contract.js";
+import { OutcomeUnknownError } from "#coordination/errors.js";
+import { CONFIG_HEAD } from "./snapshot.js";
+
+/** What a writer demands of the entry that it changes: not there yet, or unchanged since this revision. */
+export type Expectation = "absent" | number;
+
+export function expectationOf(key: string, expected: Expectation): Compare {
+  return expected === "absent" ? { key, is: "absent" } : { key, is: "modified-at", revision: expected };
+}
+
+/**
+ * The one way to change configuration: compare and set, moving the head with it. Throws `OutcomeUnknownError` only where
+ * reading the head doesn't settle it: somebody else wrote meanwhile, or the write may still be on its way.
+ */
+export async function writeConfig(
+  coordination: Coordination,
+  compare: readonly Compare[],
+  apply: readonly Operation[],
+): Promise<TransactionResult> {
+  const id = randomUUID();
+  try {
+    return await coordination.transact({ compare, apply: [...apply, { put: CONFIG_HEAD, value: id }] });
+  } catch (error) {
+    if (!(error instanceof OutcomeUnknownError)) throw error;
+    const head = await coordination.get(CONFIG_HEAD);
+    if (head?.value === id) return { applied: true, revision: head.modRevision };
+    throw error;
+  }
+}
