@@ -1,0 +1,147 @@
+import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
+
+/**
+ * Child processes of tests. Only what was started here is ever signalled, by its pid and only while Node still knows it
+ * as our child, so that a recycled pid can't be hit; and whatever happens to the test, nothing outlives it.
+ */
+const running = new Set<Started>();
+
+/** How much of a child's output is kept for messages, characters. */
+const KEPT_OUTPUT = 16_384;
+
+export interface StartOptions extends SpawnOptions {
+  /** Name in messages. Default: the command. */
+  readonly name?: string;
+}
+
+export class Started {
+  readonly pid: number;
+  readonly exited: Promise<number | NodeJS.Signals>;
+  readonly #child: ChildProcess;
+  #output = "";
+  #ended = false;
+
+  constructor(
+    readonly name: string,
+    child: ChildProcess,
+  ) {
+    this.#child = child;
+    this.pid = child.pid ?? -1;
+    const keep = (chunk: Buffer) => {
+      this.#output = (this.#output + chunk.toString("utf8")).slice(-KEPT_OUTPUT);
+    };
+    child.stdout?.on("data", keep);
+    child.stderr?.on("data", keep);
+    running.add(this);
+    this.exited = new Promise((resolve) => {
+      const done = (result: number | NodeJS.Signals) => {
+        this.#ended = true;
+        running.delete(this);
+        resolve(result);
+      };
+      child.once("error", (error) => {
+        this.#output += `\n${error.message}`;
+        done(-1);
+      });
+      child.once("exit", (code, signal) => done(signal ?? code ?? -1));
+    });
+  }
+
+  /** The end of what it wrote to stdout and stderr. */
+  get output(): string {
+    return this.#output;
+  }
+
+  get alive(): boolean {
+    return !this.#ended;
+  }
+
+  get stdin(): ChildProcess["stdin"] {
+    return this.#child.stdin;
+  }
+
+  get stdout(): ChildProcess["stdout"] {
+    return this.#child.stdout;
+  }
+
+  /** Sends a signal, unless it has ended. */
+  signal(signal: NodeJS.Signals): void {
+    if (!this.#ended && this.pid > 0) this.#child.kill(signal);
+  }
+
+  /** `kill -9`, and waits until it is gone. Works on a stopped process, too. */
+  async kill(): Promise<void> {
+    this.signal("SIGKILL");
+    await this.exited;
+  }
+}
+
+/** Starts a program with its output collected. It is killed at the latest when this process ends. */
+export function start(command: string, args: readonly string[], options: StartOptions = {}): Started {
+  const { name = command, ...rest } = options;
+  const child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"], ...rest });
+  // A child that never started has no one to write to; its `error` event tells why.
+  child.stdin?.on("error", () => undefined);
+  // A test that has ended must not hang on a child that it forgot: the exit handler below ends the child.
+  child.unref();
+  for (const stream of [child.stdin, child.stdout, child.stderr]) {
+    if (stream && "unref" in stream && typeof stream.unref === "function") stream.unref();
+  }
+  return new Started(name, child);
+}
+
+/** Runs a program to its end. Throws with its output unless it exits with 0. */
+export async function run(command: string, args: readonly string[], options: StartOptions = {}): Promise<string> {
+  const started = start(command, args, options);
+  // `start` lets the process end without its children; somebody waits for this one.
+  const awake = setInterval(() => undefined, 1_000);
+  try {
+    const result = await started.exited;
+    // `exit` may come before the last output: `close` isn't needed for what tests read, one turn is.
+    await new Promise((resolve) => setImmediate(resolve));
+    if (result !== 0) throw new Error(`${command} ${args.join(" ")} ended with ${result}:\n${started.output}`);
+    return started.output;
+  } finally {
+    clearInterval(awake);
+  }
+}
+
+/** Kills everything that was started here and still runs. */
+export async function killAll(): Promise<void> {
+  await Promise.all([...running].map((one) => one.kill()));
+}
+
+process.once("exit", () => {
+  for (const one of running) one.signal("SIGKILL");
+});
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.once(signal, () => {
+    for (const one of running) one.signal("SIGKILL");
+    process.kill(process.pid, signal);
+  });
+}
+
+/**
+ * Waits until `condition` gives something truthy, asking every `everyMs` (default 25 ms), and returns it. Throws after
+ * `timeoutMs`, naming `what` and the last error of `condition`.
+ */
+export async function until<T>(
+  what: string,
+  timeoutMs: number,
+  condition: () => T | Promise<T>,
+  everyMs = 25,
+): Promise<NonNullable<T>> {
+  const deadline = performance.now() + timeoutMs;
+  let last: unknown;
+  for (;;) {
+    try {
+      const result = await condition();
+      if (result) return result as NonNullable<T>;
+      last = undefined;
+    } catch (error) {
+      last = error;
+    }
+    if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`, { cause: last });
+    await new Promise((resolve) => setTimeout(resolve, everyMs));
+  }
+}
