@@ -1,0 +1,69 @@
+import { hash, parseOptions, verify } from "@node-rs/argon2";
+import { isCode, LongshoreError } from "#lib/errors.js";
+import { Semaphore } from "#lib/semaphore.js";
+
+/** OWASP's argon2id parameters: 19 MiB, 2 passes, 1 lane. `algorithm` 2 is argon2id. */
+const ARGON2ID = 2;
+export const MEMORY_KIB = 19_456;
+export const PASSES = 2;
+export const LANES = 1;
+
+/**
+ * argon2 runs on libuv's thread pool (4 threads), which file operations need too: brute force must not be able to take
+ * every thread, nor to queue without a bound.
+ */
+const CONCURRENT_CHECKS = 2;
+const QUEUED_CHECKS = 256;
+
+/** A stored hash that costs more than these would let one login hold a thread for seconds, or the process's memory. */
+const MAX_MEMORY_KIB = 262_144;
+const MAX_PASSES = 16;
+
+const checks = new Semaphore(CONCURRENT_CHECKS, QUEUED_CHECKS);
+/** Apart from the checks, so that an administrator can set a password while the node is under brute force. */
+const hashings = new Semaphore(1, 64);
+
+/**
+ * Compared where there is no account or no password, so that both cost what a wrong password costs, and the time of a
+ * refusal doesn't tell which accounts exist. It is the hash of 32 random bytes that nobody kept.
+ */
+export const DUMMY_HASH =
+  "$argon2id$v=19$m=19456,t=2,p=1$NfSgtIMgnpzIn24+aTz5rw$6qjHoo+lLBMWxpbk1JcujhStRENFEXAXGeNJVaKY1EA";
+
+/**
+ * The argon2id hash of a password in PHC form. Rejects with "invalid-argument" for an empty one, with "busy" where too
+ * many wait.
+ */
+export function hashPassword(password: string | Buffer): Promise<string> {
+  if (password.length === 0) {
+    return Promise.reject(new LongshoreError("invalid-argument", "an empty password can't be set"));
+  }
+  return hashings.run(() =>
+    hash(password, { algorithm: ARGON2ID, memoryCost: MEMORY_KIB, timeCost: PASSES, parallelism: LANES }),
+  );
+}
+
+/** `unusable`: the stored hash is no argon2id hash, or one that is too dear to check. */
+export type PasswordMatch = "match" | "mismatch" | "busy" | "unusable";
+
+/** Checks a password against a stored hash; without one it never matches but takes the same time. Never rejects. */
+export async function verifyPassword(storedHash: string | undefined, password: Buffer): Promise<PasswordMatch> {
+  const usable = storedHash !== undefined && isUsable(storedHash);
+  try {
+    const matches = await checks.run(() => verify(usable ? storedHash : DUMMY_HASH, password));
+    if (storedHash !== undefined && !usable) return "unusable";
+    return matches && usable ? "match" : "mismatch";
+  } catch (error) {
+    return isCode(error, "busy") ? "busy" : "unusable";
+  }
+}
+
+function isUsable(storedHash: string): boolean {
+  try {
+    const options = parseOptions(storedHash);
+    const algorithm: number = options.algorithm;
+    return algorithm === ARGON2ID && options.memoryCost <= MAX_MEMORY_KIB && options.timeCost <= MAX_PASSES;
+  } catch {
+    return false;
+  }
+}

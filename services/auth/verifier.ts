@@ -1,0 +1,64 @@
+import type { ConfigView } from "#config/contract.js";
+import type { Account } from "#config/schema.js";
+import type { Logger } from "#lib/logger.js";
+import type { Verdict, Verifier } from "./contract.js";
+import { verifyPassword } from "./passwords.js";
+import { KeyRing } from "./public-keys.js";
+
+export interface VerifierOptions {
+  readonly config: ConfigView;
+  /** Hears of keys in the configuration that can't be used. */
+  readonly logger?: Logger;
+}
+
+/**
+ * The `reason` of a verdict that says nothing about the credential: too many checks wait. A protocol should end the
+ * connection rather than answer "permission denied", which clients take for final.
+ */
+export const BUSY = "too many logins at once";
+
+function refused(reason: string): Verdict {
+  return { accepted: false, reason };
+}
+
+/**
+ * Verifies against the newest snapshot. What is asked after the (slow) password check is asked of the newest snapshot
+ * again: an account disabled meanwhile is not let in.
+ */
+export function createVerifier({ config, logger }: VerifierOptions): Verifier {
+  const keys = new KeyRing((account, reason) => logger?.warn("unusable public key in an account", { account, reason }));
+
+  const accountOf = (name: string): Account | undefined => config.snapshot().accounts.get(name);
+
+  return {
+    async password(name, password) {
+      // The check runs for every name, so that its time tells neither unknown, disabled nor key-only accounts apart.
+      const storedHash = accountOf(name)?.passwordHash;
+      const match = await verifyPassword(storedHash, password);
+      if (match === "busy") return refused(BUSY);
+      const account = accountOf(name);
+      if (account === undefined) return refused("unknown account");
+      if (!account.enabled) return refused("account disabled");
+      if (account.passwordHash === undefined) return refused("the account has no password");
+      if (match === "unusable") return refused("the account's password hash is unusable; set the password again");
+      if (account.passwordHash !== storedHash) return refused("the password was changed during the check");
+      return match === "match" ? { accepted: true, account, method: "password" } : refused("wrong password");
+    },
+
+    async publicKey(name, { algorithm, blob, signature, signed, hashAlgorithm }) {
+      const account = accountOf(name);
+      if (account === undefined) return refused("unknown account");
+      if (!account.enabled) return refused("account disabled");
+      const key = keys.find(account, blob);
+      if (key === undefined) return refused("the key is none of the account's");
+      // RFC 8332, section 3: RSA's signature algorithms share one key type, so only the type can be compared.
+      if (key.type !== algorithm) return refused(`the key is ${key.type}, not ${algorithm}`);
+      if (key.type === "ssh-rsa" && hashAlgorithm === undefined && !config.snapshot().site.sftp.legacyAlgorithms) {
+        return refused("RSA with SHA-1 (ssh-rsa); use rsa-sha2-256, or allow sftp.legacyAlgorithms");
+      }
+      if (signature === undefined) return { accepted: true, account, method: "publickey" };
+      if (signed === undefined || !key.verify(signed, signature, hashAlgorithm)) return refused("wrong signature");
+      return { accepted: true, account, method: "publickey" };
+    },
+  };
+}

@@ -1,0 +1,76 @@
+import { BlockList, isIP, isIPv4, SocketAddress } from "node:net";
+
+/**
+ * IP addresses in one spelling. A dual-stack listener reports an IPv4 peer as `::ffff:192.0.2.1`; if that spelling met a
+ * rule or a counter for `192.0.2.1`, bans and limits would miss it. So everything is normalised before it is compared.
+ */
+
+const MAPPED = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/;
+
+/**
+ * The canonical spelling: IPv4 dotted, IPv6 as RFC 5952 has it (lower case, compressed), IPv4-mapped IPv6 as IPv4, no
+ * zone id. Undefined where `text` is no IP address.
+ */
+export function normalizeAddress(text: string): string | undefined {
+  const bare = text.replace(/%.*$/s, "");
+  if (isIPv4(bare)) return bare;
+  if (isIP(bare) !== 6) return undefined;
+  const address = new SocketAddress({ address: bare, family: "ipv6" }).address;
+  const mapped = MAPPED.exec(address)?.[1];
+  return mapped ?? address;
+}
+
+/** The spelling of 16 bytes of IPv6 (network order), normalised. */
+export function addressFromBytes(bytes: Uint8Array): string {
+  const groups: string[] = [];
+  for (let i = 0; i < 16; i += 2) groups.push((((bytes[i] ?? 0) << 8) | (bytes[i + 1] ?? 0)).toString(16));
+  const text = groups.join(":");
+  return normalizeAddress(text) ?? text;
+}
+
+/**
+ * What a per-address limit counts by: the address itself for IPv4, the /64 for IPv6. One host is handed a whole /64
+ * (RFC 6177), so a limit by single IPv6 address would be none.
+ */
+export function limitKey(address: string): string {
+  if (!address.includes(":")) return address;
+  const [head = "", tail] = address.split("::", 2);
+  const left = head === "" ? [] : head.split(":");
+  const right = tail === undefined || tail === "" ? [] : tail.split(":");
+  const zeros = tail === undefined ? 0 : Math.max(0, 8 - left.length - right.length);
+  const groups = [...left, ...Array<string>(zeros).fill("0"), ...right];
+  return `${groups.slice(0, 4).join(":")}::/64`;
+}
+
+export interface Networks {
+  /** `address` in any spelling; what is no IP address is in no network. */
+  includes(address: string): boolean;
+}
+
+/** Networks as CIDR (`10.0.0.0/8`, `2001:db8::/32`) or single addresses. Throws an Error that names the faulty entry. */
+export function parseNetworks(entries: readonly string[]): Networks {
+  const list = new BlockList();
+  for (const entry of entries) {
+    const [text = "", suffix, ...more] = entry.split("/");
+    const six = isIP(text) === 6;
+    const address = normalizeAddress(text);
+    if (address === undefined || more.length > 0 || (suffix !== undefined && !/^\d{1,3}$/.test(suffix))) {
+      throw new Error(`"${entry}" is no network; write it like 10.0.0.0/8 or 2001:db8::/32`);
+    }
+    const isFour = isIPv4(address);
+    // ::ffff:10.0.0.0/104 means 10.0.0.0/8: the mapped prefix takes 96 bits.
+    const mappedBits = six && isFour ? 96 : 0;
+    const width = isFour ? 32 : 128;
+    const prefix = suffix === undefined ? width : Number(suffix) - mappedBits;
+    if (prefix < 0 || prefix > width) {
+      throw new Error(`"${entry}": the prefix length must be ${mappedBits} to ${width + mappedBits}`);
+    }
+    list.addSubnet(address, prefix, isFour ? "ipv4" : "ipv6");
+  }
+  return {
+    includes(address) {
+      const plain = normalizeAddress(address);
+      return plain !== undefined && list.check(plain, isIPv4(plain) ? "ipv4" : "ipv6");
+    },
+  };
+}

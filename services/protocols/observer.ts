@@ -1,0 +1,51 @@
+/**
+ * What the protocol layer tells the metrics; app.ts implements it with prom-client. Every call is one increment, made on
+ * the way of a connection and never on that of a packet. Labels come from these closed sets only: an address or an account
+ * name as a label would let a stranger fill the metrics' memory.
+ */
+
+/** Why a connection was turned away before its protocol saw it. */
+export type RefusalReason =
+  /** `balancers` is set and the peer is none of them. */
+  | "untrusted"
+  /** The PROXY header is missing, malformed, or names no client address. */
+  | "proxy-header"
+  /** The PROXY header didn't arrive in time. */
+  | "proxy-deadline"
+  | "limit-total"
+  | "limit-address"
+  /** The node drains or stops. */
+  | "draining";
+
+/** Why an accepted connection ended, coarse enough for a label. */
+export type EndReason =
+  /** The client said goodbye, or closed the connection. */
+  | "client"
+  /** The network took it: reset, timed out. */
+  | "lost"
+  /** It never spoke SSH: garbage, or an identification that is too long. */
+  | "not-ssh"
+  /** No common algorithm, a failed key exchange. */
+  | "handshake"
+  | "login-grace"
+  | "login-attempts"
+  /** The password check's queue is full: a passing state, unlike a wrong credential. */
+  | "login-busy"
+  /** The login was right but no session could be opened (a limit, a cut-off node). */
+  | "session-refused"
+  | "idle"
+  | "keepalive"
+  /** The client broke the protocol, flooded, or never finished a key exchange. */
+  | "protocol"
+  /** This server ended it: shutdown, or an administrator. */
+  | "server";
+
+export type LoginMethod = "password" | "publickey" | "keyboard-interactive";
+
+export interface ConnectionObserver {
+  connectionOpened(): void;
+  connectionRefused(reason: RefusalReason): void;
+  connectionClosed(reason: EndReason): void;
+  /** One attempt with a credential; queries for a key and `none` don't count. */
+  login(outcome: "accepted" | "refused" | "busy", method: LoginMethod): void;
+}

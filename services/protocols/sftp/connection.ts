@@ -1,0 +1,306 @@
+import type { Socket } from "node:net";
+import type { Connection, ServerChannel } from "ssh2";
+import type { Client, Verifier } from "#auth/contract.js";
+import type { ConfigView } from "#config/contract.js";
+import { monotonicMs } from "#lib/clock.js";
+import { asLongshoreError } from "#lib/errors.js";
+import type { Logger } from "#lib/logger.js";
+import type { Session, Sessions } from "#sessions/contract.js";
+import type { Endpoint } from "../net/proxy-header.js";
+import type { ConnectionObserver, EndReason } from "../observer.js";
+import { isOfferedHostKey } from "./algorithms.js";
+import { serveChannels } from "./channels.js";
+import { judgeIdentification } from "./identification.js";
+import { runLogin } from "./login.js";
+import { sendKeepalive, swallowIdentification } from "./ssh2-private.js";
+import type { Subsystem, SubsystemOptions } from "./subsystem-contract.js";
+import { decideUpkeep } from "./upkeep.js";
+
+/** What we call ourselves; without a version, which would only serve those who look for an old one. */
+export const SOFTWARE = "Longshore";
+export const IDENTIFICATION = `SSH-2.0-${SOFTWARE}\r\n`;
+
+/** How long a connection that was ended may take to fetch its last bytes, in milliseconds. */
+const LINGER_MS = 2_000;
+/**
+ * Bytes that a client may send before its login, key exchange included. A login with 40 keys needs half. Without a bound,
+ * a stranger could have us answer requests that nobody reads the answers of.
+ */
+const MAX_LOGIN_BYTES = 131_072;
+
+export interface SftpConnectionOptions {
+  readonly socket: Socket;
+  readonly client: Endpoint;
+  /** Gives back the place among the unauthenticated (net/listener.ts). */
+  readonly release: () => void;
+  /** Hands the socket, identification included, to ssh2; `onSsh` is called back with ssh2's side of it. */
+  readonly startSsh: (socket: Socket, onSsh: (connection: Connection) => void) => void;
+  /** Whether SHA-1 host signatures were offered to this connection. */
+  readonly legacyAlgorithms: boolean;
+  readonly config: ConfigView;
+  readonly verifier: Verifier;
+  readonly sessions: Sessions;
+  readonly startSubsystem: (options: SubsystemOptions) => Subsystem;
+  readonly logger: Logger;
+  readonly observer: ConnectionObserver;
+  /** The socket is closed and the session has ended, its last commit included. */
+  readonly onGone: (connection: SftpConnection) => void;
+}
+
+/** One partner's connection, from its first byte to its one line in the log. */
+export class SftpConnection {
+  readonly #options: SftpConnectionOptions;
+  readonly #socket: Socket;
+  readonly #startedAt = monotonicMs();
+  readonly #subsystems = new Set<Subsystem>();
+  readonly #grace: NodeJS.Timeout;
+  #logger: Logger;
+  #ssh: Connection | undefined;
+  #session: Session | undefined;
+  #account: string | undefined;
+  #ended: { readonly reason: EndReason; readonly detail: string } | undefined;
+
+  // What upkeep goes by: see ConnectionFacts.
+  #heardBytes = 0;
+  #heardAt = this.#startedAt;
+  #askedAt = 0;
+  #unanswered = 0;
+  #keysAt = this.#startedAt;
+  #keysBytes = 0;
+  #rekeyingSince: number | undefined;
+  #activeAt = this.#startedAt;
+
+  constructor(options: SftpConnectionOptions) {
+    this.#options = options;
+    this.#socket = options.socket;
+    this.#logger = options.logger.child({ client: options.client.address });
+    const { loginGraceMs } = options.config.snapshot().site.sftp;
+    this.#grace = setTimeout(() => this.end("login-grace", `no login within ${loginGraceMs} ms`), loginGraceMs);
+    this.#socket.on("error", (error: NodeJS.ErrnoException) => this.#note("lost", error.code ?? error.message));
+    this.#socket.once("close", () => void this.#finish());
+    this.#readIdentification();
+  }
+
+  /** The account, once logged in. */
+  get account(): string | undefined {
+    return this.#account;
+  }
+
+  /**
+   * Ends the connection: its subsystems first, then a goodbye, then the socket, by force where the client doesn't take its
+   * last bytes. The first reason is the one that counts. Idempotent.
+   */
+  end(reason: EndReason, detail: string): void {
+    if (this.#ended !== undefined && this.#socket.writableEnded) return;
+    this.#note(reason, detail);
+    for (const subsystem of this.#subsystems) subsystem.end(detail);
+    if (this.#ssh === undefined) this.#socket.end();
+    else this.#ssh.end();
+    setTimeout(() => this.#socket.destroy(), LINGER_MS).unref();
+  }
+
+  /** Looks after the connection; called about once a second. */
+  upkeep(now: number): void {
+    const ssh = this.#ssh;
+    if (ssh === undefined || this.#session === undefined || this.#ended !== undefined) return;
+    const socket = this.#socket;
+    if (socket.bytesRead !== this.#heardBytes) {
+      this.#heardBytes = socket.bytesRead;
+      this.#heardAt = now;
+      this.#unanswered = 0;
+    }
+    let working = false;
+    for (const subsystem of this.#subsystems) {
+      this.#activeAt = Math.max(this.#activeAt, subsystem.lastActivity);
+      if (!subsystem.idle) working = true;
+    }
+    const settings = this.#options.config.snapshot().site.sftp;
+    const upkeep = decideUpkeep(
+      {
+        now,
+        heardAt: this.#heardAt,
+        unanswered: this.#unanswered,
+        askedAt: this.#askedAt,
+        paused: socket.isPaused(),
+        bytesSinceKeys: socket.bytesRead + socket.bytesWritten - this.#keysBytes,
+        keysAt: this.#keysAt,
+        rekeyingSince: this.#rekeyingSince,
+        activeAt: this.#activeAt,
+        working,
+        unsentBytes: socket.writableLength,
+      },
+      settings,
+    );
+    switch (upkeep.act) {
+      case "end":
+        this.end(upkeep.reason, upkeep.detail);
+        return;
+      case "keepalive":
+        this.#askedAt = now;
+        this.#unanswered++;
+        sendKeepalive(ssh);
+        return;
+      case "rekey":
+        this.#rekeyingSince = now;
+        ssh.rekey();
+    }
+  }
+
+  /** Keeps the first reason. */
+  #note(reason: EndReason, detail: string): void {
+    this.#ended ??= { reason, detail };
+  }
+
+  #readIdentification(): void {
+    const socket = this.#socket;
+    let held: Buffer | undefined;
+    const onData = (chunk: Buffer) => {
+      held = held === undefined ? chunk : Buffer.concat([held, chunk]);
+      const result = judgeIdentification(held);
+      if (result.state === "more") return;
+      socket.off("data", onData);
+      socket.pause();
+      if (result.state === "refused") {
+        this.end("not-ssh", result.reason);
+        return;
+      }
+      if (this.#ended !== undefined) return;
+      socket.unshift(held);
+      swallowIdentification(socket, IDENTIFICATION);
+      this.#options.startSsh(socket, (ssh) => this.#onSsh(ssh));
+      this.#boundLoginBytes();
+    };
+    socket.on("data", onData);
+    socket.resume();
+    // Both sides send theirs without waiting (RFC 4253, section 4.2), and some clients wait for ours.
+    socket.write(IDENTIFICATION);
+  }
+
+  /** Until the login, counts what comes in. */
+  #boundLoginBytes(): void {
+    const onData = () => {
+      if (this.#session !== undefined) this.#socket.off("data", onData);
+      else if (this.#socket.bytesRead > MAX_LOGIN_BYTES) {
+        this.#socket.off("data", onData);
+        this.end("protocol", `more than ${MAX_LOGIN_BYTES} bytes before a login`);
+        this.#socket.destroy();
+      }
+    };
+    this.#socket.on("data", onData);
+  }
+
+  #onSsh(ssh: Connection): void {
+    const { options, client } = { options: this.#options, client: this.#client() };
+    this.#ssh = ssh;
+    ssh.on("error", (error) => this.#onSshError(error));
+    ssh.on("handshake", ({ serverHostKey }) => {
+      if (!isOfferedHostKey(serverHostKey, options.legacyAlgorithms)) {
+        this.end("handshake", `it takes only ${serverHostKey} host keys; sftp.legacyAlgorithms would allow that`);
+      }
+    });
+    ssh.on("rekey", () => {
+      // Nobody needs new keys within the login; each exchange costs us milliseconds of CPU.
+      if (this.#session === undefined) this.end("protocol", "it changed keys before a login");
+      this.#rekeyingSince = undefined;
+      this.#keysAt = monotonicMs();
+      this.#keysBytes = this.#socket.bytesRead + this.#socket.bytesWritten;
+    });
+    runLogin({
+      connection: ssh,
+      client,
+      verifier: options.verifier,
+      maxAttempts: () => options.config.snapshot().site.sftp.maxAuthAttempts,
+      logger: this.#logger,
+      observer: options.observer,
+      onAccepted: (account) => this.#open(account.name),
+      end: (reason, detail) => this.end(reason, detail),
+    });
+    serveChannels(ssh, this.#logger, (channel) => this.#startSubsystem(ssh, channel));
+  }
+
+  #client(): Client {
+    return { address: this.#options.client.address, protocol: "sftp" };
+  }
+
+  /** Opens the session of a login that was right. False: refused, and the connection ends. */
+  #open(account: string): boolean {
+    try {
+      this.#session = this.#options.sessions.open({
+        account,
+        clientAddress: this.#options.client.address,
+        protocol: "sftp",
+      });
+    } catch (error) {
+      this.end("session-refused", asLongshoreError(error, "the session could not be opened").message);
+      return false;
+    }
+    clearTimeout(this.#grace);
+    this.#options.release();
+    this.#account = account;
+    this.#activeAt = monotonicMs();
+    this.#logger = this.#logger.child({ account, session: this.#session.id });
+    this.#logger.debug("logged in");
+    return true;
+  }
+
+  #startSubsystem(ssh: Connection, channel: ServerChannel): void {
+    const session = this.#session;
+    // Channels are refused by ssh2 before the login; after the end nothing new starts.
+    if (session === undefined || this.#ended !== undefined) {
+      channel.close();
+      return;
+    }
+    const subsystem = this.#options.startSubsystem({
+      client: ssh,
+      channel,
+      socket: this.#socket,
+      session,
+      settings: this.#options.config.snapshot().site.sftp,
+      logger: this.#logger,
+    });
+    this.#subsystems.add(subsystem);
+    channel.once("close", () => {
+      this.#activeAt = Math.max(this.#activeAt, subsystem.lastActivity);
+      this.#subsystems.delete(subsystem);
+    });
+  }
+
+  /** ssh2 ends the socket itself after an error, but waits for ever for the client to do so too. */
+  #onSshError(error: Error & { level?: string }): void {
+    if (error.level === "socket" || error.level === "client-socket") return;
+    const handshake = error.level === "handshake" || this.#session === undefined;
+    this.end(handshake ? "handshake" : "protocol", error.message);
+  }
+
+  async #finish(): Promise<void> {
+    clearTimeout(this.#grace);
+    const { options } = { options: this.#options };
+    options.release();
+    this.#note("client", this.#session === undefined ? "gone before a login" : "closed by the client");
+    const { reason, detail } = this.#ended ?? { reason: "client" as const, detail: "" };
+    let openHandles = 0;
+    for (const subsystem of this.#subsystems) {
+      openHandles += subsystem.openHandles;
+      subsystem.end(detail);
+    }
+    const { bytesRead, bytesWritten } = this.#socket;
+    const silent = bytesRead === 0 && reason === "client";
+    // A balancer or a monitor that connects and hangs up, every two seconds: not worth a line each.
+    this.#logger[silent ? "debug" : "info"]("connection ended", {
+      reason,
+      detail,
+      port: options.client.port,
+      bytesIn: bytesRead,
+      bytesOut: bytesWritten,
+      openHandles,
+      ms: Math.round(monotonicMs() - this.#startedAt),
+    });
+    options.observer.connectionClosed(reason);
+    try {
+      await this.#session?.end(detail);
+    } catch (error) {
+      this.#logger.error("a session did not end cleanly", { error: asLongshoreError(error, "end").message });
+    }
+    options.onGone(this);
+  }
+}

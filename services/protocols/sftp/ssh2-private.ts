@@ -1,0 +1,41 @@
+import type { Socket } from "node:net";
+import type { Connection } from "ssh2";
+
+/**
+ * The parts of ssh2's server connection that have no public name. This is the only place that names them; ssh2 is pinned
+ * exactly in package.json, and the tests of the connection fail where one of these moved.
+ */
+interface PrivateConnection {
+  readonly _sock: Socket;
+  readonly _protocol: { ping(): void };
+}
+
+function privatePartsOf(connection: Connection): PrivateConnection {
+  return connection as unknown as PrivateConnection;
+}
+
+/** The socket given to `injectSocket`: ssh2's `info` only repeats its addresses, and those are the balancer's. */
+export function socketOf(connection: Connection): Socket {
+  return privatePartsOf(connection)._sock;
+}
+
+/**
+ * Sends `keepalive@openssh.com`, which every client must answer, if only with a failure (RFC 4254, section 4). ssh2's own
+ * keepalive timer counts a client as silent while *we* have paused its socket, so we keep the time ourselves.
+ */
+export function sendKeepalive(connection: Connection): void {
+  privatePartsOf(connection)._protocol.ping();
+}
+
+/**
+ * Lets ssh2's first write vanish if it is `identification`: ssh2 sends it when it gets the socket, and by then ours has
+ * long been sent. Any other write passes, so a changed ssh2 shows in a failed handshake and never in lost data.
+ */
+export function swallowIdentification(socket: Socket, identification: string): void {
+  const write = socket.write;
+  socket.write = (chunk: Uint8Array | string, ...rest: unknown[]): boolean => {
+    socket.write = write;
+    if (Buffer.isBuffer(chunk) && chunk.toString("latin1") === identification) return true;
+    return Reflect.apply(write, socket, [chunk, ...rest]);
+  };
+}
