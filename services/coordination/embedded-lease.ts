@@ -30,14 +30,14 @@ export class EmbeddedLease extends LeaseReckoning {
     return this.#released;
   }
 
-  /** No more keep-alives: it runs out. */
-  stop(): void {
+  /** Its store is closed: it is over here, and its keys go when the store is opened again. */
+  abandon(): void {
     clearInterval(this.#timer);
+    this.end();
   }
 
   #release(): Promise<void> {
-    this.stop();
-    this.end();
+    this.abandon();
     return this.#endInStore(this);
   }
 

@@ -178,7 +178,7 @@ class EmbeddedCoordination implements Coordination {
 
   async #close(): Promise<void> {
     for (const job of this.#queue.splice(0)) job.fail(new StoreUnavailableError("the store was closed"));
-    for (const lease of this.#leases.values()) lease.stop();
+    for (const lease of this.#leases.values()) lease.abandon();
     this.#leases.clear();
     this.#watches.clear();
     await this.#flushing;

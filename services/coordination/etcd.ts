@@ -88,7 +88,10 @@ class EtcdCoordination implements Coordination {
         return await this.#pages(prefix, options, until);
       } catch (error) {
         // The revision of the first page is gone: a listing must show one revision whole, so it starts over.
-        if (isCompacted(error) && monotonicMs() < until) continue;
+        if (isCompacted(error) && monotonicMs() < until) {
+          this.#logger?.debug("a list starts over, because its revision was compacted", { prefix });
+          continue;
+        }
         throw readError(error, `listing ${prefix}`);
       }
     }
