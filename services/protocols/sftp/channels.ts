@@ -11,7 +11,7 @@ const NO_SCP =
 
 /**
  * Serves an authenticated connection's channels: the SFTP subsystem to `onSftp`, everything else refused. Forwarding,
- * agent and X11 have no listener, so ssh2 refuses them; environment variables and terminals have none either.
+ * agent and X11 have no listener, so ssh2 refuses them; environment variables have none either.
  */
 export function serveChannels(connection: Connection, logger: Logger, onSftp: (channel: ServerChannel) => void): void {
   let open = 0;
@@ -42,6 +42,8 @@ export function serveChannels(connection: Connection, logger: Logger, onSftp: (c
       used = true;
       onSftp(channel);
     });
+    // A terminal for the moment that it takes to say no: `ssh -tt` shows no message without one.
+    session.on("pty", (acceptTerminal) => acceptTerminal?.());
     session.on("shell", (acceptShell) => {
       used = true;
       refuseWith(acceptShell(), SFTP_ONLY);
@@ -53,8 +55,11 @@ export function serveChannels(connection: Connection, logger: Logger, onSftp: (c
   });
 }
 
-/** Accepts a command only to say why it doesn't run: a bare refusal shows the user "request failed" and no reason. */
-function refuseWith(channel: ServerChannel | undefined, message: string): void {
+/**
+ * Says why a channel gets nothing, and ends it. A command is accepted only for that: a bare refusal shows the user
+ * "request failed" and no reason.
+ */
+export function refuseWith(channel: ServerChannel | undefined, message: string): void {
   if (channel === undefined) return;
   channel.on("error", () => {});
   channel.stderr.write(message);

@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import type { Connection, ServerChannel } from "ssh2";
-import type { Client, Verifier } from "#auth/contract.js";
+import type { Verifier } from "#auth/contract.js";
 import type { ConfigView } from "#config/contract.js";
 import { monotonicMs } from "#lib/clock.js";
 import { asLongshoreError } from "#lib/errors.js";
@@ -9,11 +9,11 @@ import type { Session, Sessions } from "#sessions/contract.js";
 import type { Endpoint } from "../net/proxy-header.js";
 import type { ConnectionObserver, EndReason } from "../observer.js";
 import { isOfferedHostKey } from "./algorithms.js";
-import { serveChannels } from "./channels.js";
+import { refuseWith, serveChannels } from "./channels.js";
 import { judgeIdentification } from "./identification.js";
 import { runLogin } from "./login.js";
-import { sendKeepalive, swallowIdentification } from "./ssh2-private.js";
-import type { Subsystem, SubsystemOptions } from "./subsystem-contract.js";
+import { allowRepeatedServiceRequest, sendKeepalive, swallowIdentification } from "./ssh2-private.js";
+import type { SftpObserver, SftpSubsystem, startSftpSubsystem } from "./subsystem.js";
 import { decideUpkeep } from "./upkeep.js";
 
 /** What we call ourselves; without a version, which would only serve those who look for an old one. */
@@ -40,9 +40,9 @@ export interface SftpConnectionOptions {
   readonly config: ConfigView;
   readonly verifier: Verifier;
   readonly sessions: Sessions;
-  readonly startSubsystem: (options: SubsystemOptions) => Subsystem;
+  readonly startSubsystem: typeof startSftpSubsystem;
   readonly logger: Logger;
-  readonly observer: ConnectionObserver;
+  readonly observer: ConnectionObserver & SftpObserver;
   /** The socket is closed and the session has ended, its last commit included. */
   readonly onGone: (connection: SftpConnection) => void;
 }
@@ -52,12 +52,16 @@ export class SftpConnection {
   readonly #options: SftpConnectionOptions;
   readonly #socket: Socket;
   readonly #startedAt = monotonicMs();
-  readonly #subsystems = new Set<Subsystem>();
+  readonly #subsystems = new Set<SftpSubsystem>();
+  /** Open, or ending. A subsystem ends its session with its channel, so each channel has one of its own. */
+  readonly #sessions = new Set<Session>();
   readonly #grace: NodeJS.Timeout;
   #logger: Logger;
   #ssh: Connection | undefined;
-  #session: Session | undefined;
+  /** Opened by the login, for the first channel. */
+  #loginSession: Session | undefined;
   #account: string | undefined;
+  #ending = false;
   #ended: { readonly reason: EndReason; readonly detail: string } | undefined;
 
   // What upkeep goes by: see ConnectionFacts.
@@ -91,18 +95,24 @@ export class SftpConnection {
    * last bytes. The first reason is the one that counts. Idempotent.
    */
   end(reason: EndReason, detail: string): void {
-    if (this.#ended !== undefined && this.#socket.writableEnded) return;
+    this.#end(reason, detail, this.#ssh);
+  }
+
+  /** `ssh`: who says goodbye. Undefined where nobody can: SSH hasn't started, or ssh2 has given up on the connection. */
+  #end(reason: EndReason, detail: string, ssh: Connection | undefined): void {
     this.#note(reason, detail);
     for (const subsystem of this.#subsystems) subsystem.end(detail);
-    if (this.#ssh === undefined) this.#socket.end();
-    else this.#ssh.end();
+    if (this.#ending) return;
+    this.#ending = true;
+    if (ssh === undefined) this.#socket.destroySoon();
+    else ssh.end();
     setTimeout(() => this.#socket.destroy(), LINGER_MS).unref();
   }
 
   /** Looks after the connection; called about once a second. */
   upkeep(now: number): void {
     const ssh = this.#ssh;
-    if (ssh === undefined || this.#session === undefined || this.#ended !== undefined) return;
+    if (ssh === undefined || this.#account === undefined || this.#ended !== undefined) return;
     const socket = this.#socket;
     if (socket.bytesRead !== this.#heardBytes) {
       this.#heardBytes = socket.bytesRead;
@@ -179,7 +189,7 @@ export class SftpConnection {
   /** Until the login, counts what comes in. */
   #boundLoginBytes(): void {
     const onData = () => {
-      if (this.#session !== undefined) this.#socket.off("data", onData);
+      if (this.#account !== undefined) this.#socket.off("data", onData);
       else if (this.#socket.bytesRead > MAX_LOGIN_BYTES) {
         this.#socket.off("data", onData);
         this.end("protocol", `more than ${MAX_LOGIN_BYTES} bytes before a login`);
@@ -190,7 +200,7 @@ export class SftpConnection {
   }
 
   #onSsh(ssh: Connection): void {
-    const { options, client } = { options: this.#options, client: this.#client() };
+    const options = this.#options;
     this.#ssh = ssh;
     ssh.on("error", (error) => this.#onSshError(error));
     ssh.on("handshake", ({ serverHostKey }) => {
@@ -200,36 +210,31 @@ export class SftpConnection {
     });
     ssh.on("rekey", () => {
       // Nobody needs new keys within the login; each exchange costs us milliseconds of CPU.
-      if (this.#session === undefined) this.end("protocol", "it changed keys before a login");
+      if (this.#account === undefined) this.end("protocol", "it changed keys before a login");
       this.#rekeyingSince = undefined;
       this.#keysAt = monotonicMs();
       this.#keysBytes = this.#socket.bytesRead + this.#socket.bytesWritten;
     });
+    allowRepeatedServiceRequest(ssh);
     runLogin({
       connection: ssh,
-      client,
+      client: { address: options.client.address, protocol: "sftp" },
       verifier: options.verifier,
       maxAttempts: () => options.config.snapshot().site.sftp.maxAuthAttempts,
       logger: this.#logger,
       observer: options.observer,
-      onAccepted: (account) => this.#open(account.name),
+      onAccepted: (account) => this.#admit(account.name),
       end: (reason, detail) => this.end(reason, detail),
     });
     serveChannels(ssh, this.#logger, (channel) => this.#startSubsystem(ssh, channel));
   }
 
-  #client(): Client {
-    return { address: this.#options.client.address, protocol: "sftp" };
-  }
-
   /** Opens the session of a login that was right. False: refused, and the connection ends. */
-  #open(account: string): boolean {
+  #admit(account: string): boolean {
+    // The check may have outlived the connection, which would then never end this session.
+    if (this.#ended !== undefined) return false;
     try {
-      this.#session = this.#options.sessions.open({
-        account,
-        clientAddress: this.#options.client.address,
-        protocol: "sftp",
-      });
+      this.#loginSession = this.#openSession(account);
     } catch (error) {
       this.end("session-refused", asLongshoreError(error, "the session could not be opened").message);
       return false;
@@ -238,45 +243,76 @@ export class SftpConnection {
     this.#options.release();
     this.#account = account;
     this.#activeAt = monotonicMs();
-    this.#logger = this.#logger.child({ account, session: this.#session.id });
+    this.#logger = this.#logger.child({ account, session: this.#loginSession.id });
     this.#logger.debug("logged in");
     return true;
   }
 
+  #openSession(account: string): Session {
+    const { sessions, client } = this.#options;
+    const session = sessions.open({ account, clientAddress: client.address, protocol: "sftp" });
+    this.#sessions.add(session);
+    return session;
+  }
+
   #startSubsystem(ssh: Connection, channel: ServerChannel): void {
-    const session = this.#session;
-    // Channels are refused by ssh2 before the login; after the end nothing new starts.
-    if (session === undefined || this.#ended !== undefined) {
+    const { startSubsystem, config, observer } = this.#options;
+    // ssh2 refuses channels before the login; after the end nothing new starts.
+    if (this.#account === undefined || this.#ended !== undefined) {
       channel.close();
       return;
     }
-    const subsystem = this.#options.startSubsystem({
+    let session: Session;
+    try {
+      session = this.#loginSession ?? this.#openSession(this.#account);
+      this.#loginSession = undefined;
+    } catch (error) {
+      refuseWith(channel, `${asLongshoreError(error, "the session could not be opened").message}\r\n`);
+      return;
+    }
+    const subsystem = startSubsystem({
       client: ssh,
       channel,
       socket: this.#socket,
       session,
-      settings: this.#options.config.snapshot().site.sftp,
+      settings: config.snapshot().site.sftp,
       logger: this.#logger,
+      observer,
     });
     this.#subsystems.add(subsystem);
     channel.once("close", () => {
       this.#activeAt = Math.max(this.#activeAt, subsystem.lastActivity);
       this.#subsystems.delete(subsystem);
+      void this.#endSession(session, "channel closed");
     });
   }
 
-  /** ssh2 ends the socket itself after an error, but waits for ever for the client to do so too. */
+  /** Resolves when the session's last commit is done. Never rejects. */
+  async #endSession(session: Session, reason: string): Promise<void> {
+    try {
+      await session.end(reason);
+    } catch (error) {
+      this.#logger.error("a session did not end cleanly", { error: asLongshoreError(error, "end").message });
+    }
+    this.#sessions.delete(session);
+  }
+
+  /**
+   * ssh2 has said its goodbye and thrown its ciphers away when it tells of an error, so that nothing more may be sent
+   * through it; and it would wait for ever for the client to close the socket.
+   */
   #onSshError(error: Error & { level?: string }): void {
-    if (error.level === "socket" || error.level === "client-socket") return;
-    const handshake = error.level === "handshake" || this.#session === undefined;
-    this.end(handshake ? "handshake" : "protocol", error.message);
+    // The socket's own listener has noted it.
+    if (error.level === "socket") return;
+    const handshake = error.level === "handshake" || this.#account === undefined;
+    this.#end(handshake ? "handshake" : "protocol", error.message, undefined);
   }
 
   async #finish(): Promise<void> {
     clearTimeout(this.#grace);
-    const { options } = { options: this.#options };
+    const options = this.#options;
     options.release();
-    this.#note("client", this.#session === undefined ? "gone before a login" : "closed by the client");
+    this.#note("client", this.#account === undefined ? "gone before a login" : "closed by the client");
     const { reason, detail } = this.#ended ?? { reason: "client" as const, detail: "" };
     let openHandles = 0;
     for (const subsystem of this.#subsystems) {
@@ -296,11 +332,7 @@ export class SftpConnection {
       ms: Math.round(monotonicMs() - this.#startedAt),
     });
     options.observer.connectionClosed(reason);
-    try {
-      await this.#session?.end(detail);
-    } catch (error) {
-      this.#logger.error("a session did not end cleanly", { error: asLongshoreError(error, "end").message });
-    }
+    await Promise.all([...this.#sessions].map((session) => this.#endSession(session, detail)));
     options.onGone(this);
   }
 }

@@ -7,7 +7,14 @@ import type { Connection } from "ssh2";
  */
 interface PrivateConnection {
   readonly _sock: Socket;
-  readonly _protocol: { ping(): void };
+  readonly _protocol: PrivateProtocol;
+}
+
+interface PrivateProtocol {
+  ping(): void;
+  serviceAccept(service: string): void;
+  /** One function per message type, made anew for each connection. */
+  readonly _handlers: { SERVICE_REQUEST(protocol: PrivateProtocol, service: string): void };
 }
 
 function privatePartsOf(connection: Connection): PrivateConnection {
@@ -37,5 +44,20 @@ export function swallowIdentification(socket: Socket, identification: string): v
     socket.write = write;
     if (Buffer.isBuffer(chunk) && chunk.toString("latin1") === identification) return true;
     return Reflect.apply(write, socket, [chunk, ...rest]);
+  };
+}
+
+/**
+ * Lets a client ask for the authentication service again before its login, as sshd does. paramiko asks before each
+ * credential that it tries; ssh2 would cut it off at the second, so that an agent's first wrong key ended the login.
+ */
+export function allowRepeatedServiceRequest(connection: Connection): void {
+  const handlers = privatePartsOf(connection)._protocol._handlers;
+  const first = handlers.SERVICE_REQUEST;
+  let asked = false;
+  handlers.SERVICE_REQUEST = (protocol, service) => {
+    if (asked && service === "ssh-userauth" && !connection.authenticated) protocol.serviceAccept(service);
+    else first(protocol, service);
+    asked = true;
   };
 }

@@ -53,7 +53,7 @@ export function decideUpkeep(facts: ConnectionFacts, settings: SftpSettings): Up
   }
   const { idleTimeoutMs, keepaliveMs } = settings;
   if (idleTimeoutMs > 0 && !facts.working && now - facts.activeAt >= idleTimeoutMs) {
-    return { act: "end", reason: "idle", detail: `idle for ${Math.round((now - facts.activeAt) / 1000)} s` };
+    return { act: "end", reason: "idle", detail: `idle for ${Math.floor((now - facts.activeAt) / 1000)} s` };
   }
   if (facts.rekeyingSince !== undefined) {
     if (facts.paused || now - facts.rekeyingSince < REKEY_DEADLINE_MS) return NONE;
