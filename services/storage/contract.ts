@@ -139,6 +139,14 @@ export interface Store {
   unpointPartial(name: PartialName, id: string): Promise<void>;
   /** True once its writer let go of it cleanly: no write can still be under way. */
   isReleased(directory: string): Promise<boolean>;
+  /** Bytes up to which the upload was synced (its watermark). */
+  syncedBytes(directory: string): Promise<number>;
+  /**
+   * Says in the staging directory, before it is taken, that an old writer may still write into its file: whoever gets it
+   * next, if the taker dies half-way, must copy too. False where the directory is gone.
+   */
+  taint(directory: string): Promise<boolean>;
+  isTainted(directory: string): Promise<boolean>;
   /** Whether the upload's bytes are still staged (neither placed nor taken over). */
   isStaged(id: string): Promise<boolean>;
   /** Renames the staging directory to that of upload `to` (one taker wins); false where it is gone. */

@@ -1,12 +1,25 @@
 import { dirname } from "node:path";
 import { asLongshoreError, LongshoreError, systemCode } from "#lib/errors.js";
+import { failpoint } from "#lib/failpoints.js";
 import type { Effect, Placement } from "../contract.js";
 import type { Calls } from "./calls.js";
 import type { Directories } from "./directories.js";
 import type { Layout } from "./layout.js";
 
 /** Errors that say "not now": the record stays, and somebody tries again (commit.md, step 6). */
-const PASSING = new Set(["ENOSPC", "EDQUOT", "EIO", "ESTALE", "EINTR", "EAGAIN", "EMFILE", "ENFILE", "ENOMEM", "EROFS", "ENODEV"]);
+const PASSING = new Set([
+  "ENOSPC",
+  "EDQUOT",
+  "EIO",
+  "ESTALE",
+  "EINTR",
+  "EAGAIN",
+  "EMFILE",
+  "ENFILE",
+  "ENOMEM",
+  "EROFS",
+  "ENODEV",
+]);
 const PLACED: Placement = { outcome: "placed" };
 const GONE: Placement = { outcome: "gone" };
 
@@ -54,10 +67,12 @@ export class Effects {
     }
     try {
       await this.#calls.rename(staged, target);
+      failpoint("renamed");
     } catch (error) {
       const code = systemCode(error);
       if (code !== undefined && PASSING.has(code)) throw error;
-      if (code !== "ENOENT" && code !== "ENOTDIR") return this.#refuse(id, source, target, asLongshoreError(error, "can't be placed"));
+      if (code !== "ENOENT" && code !== "ENOTDIR")
+        return this.#refuse(id, source, target, asLongshoreError(error, "can't be placed"));
       // the source or the target's parent; never judged by the target itself, which consumers delete (step 4)
       if (await this.#exists(staged)) {
         return this.#refuse(id, source, target, new LongshoreError("not-found", "the directory is gone"));

@@ -103,7 +103,10 @@ class PosixStore implements Store {
   }
 
   async list(path: string): Promise<readonly string[]> {
-    const names = await this.#try(() => this.#calls.readdir(this.#layout.absolute(path)), "the directory can't be read");
+    const names = await this.#try(
+      () => this.#calls.readdir(this.#layout.absolute(path)),
+      "the directory can't be read",
+    );
     return path === "" ? names.filter((name) => name !== ".longshore") : names;
   }
 
@@ -193,6 +196,25 @@ class PosixStore implements Store {
     return directory.endsWith(".refused") || (await this.#exists(`${this.#layout.op(directory)}/released`));
   }
 
+  syncedBytes(directory: string): Promise<number> {
+    return this.#partials.synced(directory);
+  }
+
+  async taint(directory: string): Promise<boolean> {
+    try {
+      const path = `${this.#layout.op(directory)}/tainted`;
+      await this.#calls.close(await this.#calls.open(path, O_WRONLY | O_CREAT, 0o600));
+      return true;
+    } catch (error) {
+      if (systemCode(error) === "ENOENT") return false;
+      throw asLongshoreError(error, "the partial can't be taken over");
+    }
+  }
+
+  isTainted(directory: string): Promise<boolean> {
+    return this.#exists(`${this.#layout.op(directory)}/tainted`);
+  }
+
   isStaged(id: string): Promise<boolean> {
     return this.#exists(this.#layout.data(id));
   }
@@ -221,7 +243,8 @@ class PosixStore implements Store {
         await fs.promises.copyFile(data, copy, fs.constants.COPYFILE_FICLONE);
         await this.#calls.rename(copy, data);
       }
-      for (const name of ["released", "ooo", "copy"]) await this.#unlinkIfThere(`${this.#layout.op(id)}/${name}`);
+      for (const name of ["tainted", "released", "ooo", "copy"])
+        await this.#unlinkIfThere(`${this.#layout.op(id)}/${name}`);
       const fd = await this.#calls.open(data, O_RDWR | O_NOFOLLOW);
       await this.#calls.ftruncate(fd, limit);
       return new PosixStagedFile(this.#layout, this.#calls, id, fd, limit, options);

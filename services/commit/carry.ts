@@ -1,0 +1,185 @@
+import type { Coordination, Entry } from "#coordination/contract.js";
+import { keys } from "#coordination/keys.js";
+import { createBackoff } from "#lib/backoff.js";
+import { monotonicMs } from "#lib/clock.js";
+import { asLongshoreError, LongshoreError } from "#lib/errors.js";
+import { failpoint } from "#lib/failpoints.js";
+import type { Logger } from "#lib/logger.js";
+import type { Effect, Placement, Store } from "#storage/contract.js";
+import type { Finisher } from "./finish.js";
+import type { Groups } from "./group.js";
+import { releaseOf } from "./plan.js";
+import { type CommittedRecord, parseRecord } from "./records.js";
+
+/** How an operation came out. All but `committed` mean: not in place. */
+export type Outcome =
+  | { readonly kind: "committed"; readonly finished: Promise<void> }
+  | { readonly kind: "refused"; readonly error: LongshoreError }
+  /** Certainly not applied; it may be tried again (an upload's id may first need a new incarnation). */
+  | { readonly kind: "not-applied"; readonly error: LongshoreError }
+  /** Taken over by another session or node. */
+  | { readonly kind: "superseded" }
+  /** Nobody can tell any more. */
+  | { readonly kind: "unknown" };
+
+const UNSURE = new Set(["unavailable", "outcome-unknown"]);
+
+/**
+ * Carries one staged operation from its transaction to its place (commit.md, steps 3 to 6). The owner, and whoever meets a
+ * record of somebody else's, go the same way from step 4 on.
+ */
+export class Carrier {
+  readonly #coordination: Coordination;
+  readonly #store: Store;
+  readonly #groups: Groups;
+  readonly #finisher: Finisher;
+  readonly #logger: Logger;
+  /** Our own finishes under way, so that the next operation on a name waits for them instead of helping. */
+  readonly #finishing = new Map<string, Promise<void>>();
+  #stopped = false;
+
+  constructor(coordination: Coordination, store: Store, groups: Groups, finisher: Finisher, logger: Logger) {
+    this.#coordination = coordination;
+    this.#store = store;
+    this.#groups = groups;
+    this.#finisher = finisher;
+    this.#logger = logger;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /** Ends of finishes now under way; for a clean stop. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#finishing.values());
+  }
+
+  /** `giveUpAt`: monotonic; an operation that was never sent by then is not applied. */
+  async carry(id: string, record: CommittedRecord, giveUpAt: number): Promise<Outcome> {
+    const intent = { id, store: record.store, effect: record.effect, record: JSON.stringify(record) };
+    for (;;) {
+      const outcome = await this.#groups.submit(intent, giveUpAt);
+      if (outcome.kind === "not-sent") return { kind: "not-applied", error: outcome.error };
+      if (outcome.kind === "lost") return this.#afterLoss(id, record.effect);
+      if (outcome.kind === "committed") {
+        failpoint("commit-applied");
+        return this.#settle(id, record, outcome.revision);
+      }
+      const own = outcome.by.find((entry) => entry.key === keys.op(id));
+      if (own !== undefined) {
+        const found = parseRecord(own);
+        if (found.state === "SUPERSEDED") return { kind: "superseded" };
+        return this.#settle(id, record, own.modRevision);
+      }
+      for (const entry of outcome.by) await this.#makeWay(entry);
+      if (monotonicMs() > giveUpAt) {
+        return { kind: "not-applied", error: new LongshoreError("busy", "another change of that name is under way") };
+      }
+    }
+  }
+
+  /** Places and finishes an operation that is on record, whoever's it is; false where the record is gone by now. */
+  async help(id: string): Promise<boolean> {
+    const entry = await this.#coordination.get(keys.op(id));
+    if (entry === undefined) return false;
+    const record = parseRecord(entry);
+    if (record.state === "SUPERSEDED") return false;
+    const outcome = record.state === "REFUSED" ? undefined : await this.#settle(id, record, entry.modRevision);
+    if (outcome?.kind === "committed") await outcome.finished;
+    return true;
+  }
+
+  /** A claim is in the way: wait for our own finish, or do it for whoever owes it (step 3). */
+  async #makeWay(claim: Entry): Promise<void> {
+    const id = claim.value;
+    const own = this.#finishing.get(id);
+    try {
+      if (own !== undefined) await own;
+      else await this.help(id);
+    } catch (error) {
+      this.#logger.warn("an operation in the way can't be finished yet", { op: id, error: String(error) });
+      await createBackoff({ firstMs: 100, mostMs: 100 }).wait();
+    }
+  }
+
+  async #settle(id: string, record: CommittedRecord, revision: number): Promise<Outcome> {
+    const placement = await this.#place(id, record.effect);
+    if (placement.outcome === "placed") {
+      failpoint("placed");
+      const finished = this.#finisher.finish({ id, record, revision });
+      this.#finishing.set(id, finished);
+      void finished.then(() => this.#finishing.delete(id));
+      return { kind: "committed", finished };
+    }
+    if (placement.outcome === "refused") return this.#refuse(id, record, revision, placement.error);
+    const entry = await this.#read(id);
+    if (entry === undefined) return { kind: "committed", finished: Promise.resolve() };
+    const found = parseRecord(entry);
+    if (found.state === "REFUSED") {
+      return { kind: "refused", error: new LongshoreError("io", "the change could not be put in place") };
+    }
+    return { kind: "unknown" };
+  }
+
+  /** Passing faults (no space for a directory entry, a stale mount) stay unanswered and are tried again (step 6). */
+  async #place(id: string, effect: Effect): Promise<Placement> {
+    const backoff = createBackoff({ firstMs: 50, mostMs: 2_000 });
+    for (;;) {
+      try {
+        return await this.#store.place(id, effect);
+      } catch (error) {
+        this.#logger.error("a committed change can't be put in place yet", { op: id, error: String(error) });
+        if (this.#stopped) throw error;
+        await backoff.wait();
+      }
+    }
+  }
+
+  /** Voids the claim. An upload's record stays as REFUSED while its owner may ask; its partial is kept. */
+  async #refuse(id: string, record: CommittedRecord, revision: number, error: LongshoreError): Promise<Outcome> {
+    const [, ...claims] = releaseOf(id, record.store, record.effect);
+    const backoff = createBackoff({ firstMs: 50, mostMs: 1_000 });
+    while (!this.#stopped) {
+      try {
+        await this.#coordination.transact({
+          compare: [{ key: keys.op(id), is: "modified-at", revision }],
+          apply: [{ delete: keys.op(id) }, ...claims],
+        });
+        break;
+      } catch {
+        await backoff.wait();
+      }
+    }
+    if (record.effect.kind !== "upload") await this.#store.cleanUp(id);
+    return { kind: "refused", error };
+  }
+
+  /**
+   * The incarnation ended while its transaction was under way, and there is no record. Records are taken away only after the
+   * data left the staging directory: data that is still there was never committed, and can't be any more.
+   */
+  async #afterLoss(id: string, effect: Effect): Promise<Outcome> {
+    if (effect.kind === "upload" && (await this.#store.isStaged(id))) {
+      const error = new LongshoreError(
+        "cut-off",
+        "this node lost its place in the site: the upload is kept, try again",
+      );
+      return { kind: "not-applied", error };
+    }
+    return { kind: "unknown" };
+  }
+
+  async #read(id: string): Promise<Entry | undefined> {
+    const backoff = createBackoff({ firstMs: 50, mostMs: 1_000 });
+    for (;;) {
+      try {
+        return await this.#coordination.get(keys.op(id));
+      } catch (error) {
+        const known = asLongshoreError(error, "the store failed");
+        if (this.#stopped || !UNSURE.has(known.code)) throw known;
+        await backoff.wait();
+      }
+    }
+  }
+}

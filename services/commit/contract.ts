@@ -1,0 +1,57 @@
+import type { Lease } from "#coordination/contract.js";
+import type { LongshoreError } from "#lib/errors.js";
+import type { PartialName, StagedFile, StatChange } from "#storage/contract.js";
+
+/** What the engine needs to know of this process's standing in the cluster (cluster/membership.ts). */
+export interface Standing {
+  current(): { readonly incarnation: string; readonly lease: Lease; readonly ownerRevision: number } | undefined;
+  /** Calls back with each incarnation that begins; returns how to stop that. */
+  onIncarnation(callback: () => void): () => void;
+}
+
+/** On whose behalf: goes into the record, and from there into the audit. */
+export interface Actor {
+  readonly account: string;
+  readonly session: string;
+  readonly address: string;
+  readonly protocol: string;
+}
+
+/** What the engine tells about its work; for metrics. All cheap, none may throw. */
+export interface CommitObserver {
+  /** `seconds`: from the close to the acknowledgement. */
+  committed(seconds: number): void;
+  failed(code: string): void;
+  recovered(what: "placed" | "closed" | "swept" | "taken-over"): void;
+}
+
+/** An upload that this process writes. Opened and closed once; every way out of it is one of the last three calls. */
+export interface Upload {
+  readonly id: string;
+  readonly name: PartialName;
+  readonly file: StagedFile;
+  /** Contiguous bytes that were there when it was opened (a resume), 0 for a fresh one. */
+  readonly resumedAt: number;
+  /** Calls back once when the upload was taken over or lost its place: `error` is what the client shall hear. */
+  onLost(callback: (error: LongshoreError) => void): void;
+  /** Makes its target name show this upload as the account's partial. A fresh one that replaces is pointed from the start. */
+  point(): Promise<void>;
+  /** From now on a loss of the connection leaves no partial (random changes to an old file can't be resumed). */
+  unpoint(): Promise<void>;
+  /**
+   * Seals, commits, places. Resolved: acknowledged (P1). Rejected: `outcome-unknown`, or certainly not committed; after a
+   * passing fault the engine goes on trying by itself unless the name is written anew.
+   */
+  commit(change: StatChange): Promise<{ size: number }>;
+  /** The connection is gone: the partial is kept for whoever resumes it. Never throws. */
+  release(): Promise<void>;
+  /** Throws it away. Never throws. */
+  discard(): Promise<void>;
+}
+
+/** An account's own partial, as far as a resume can count on it. */
+export interface PartialState {
+  readonly id: string;
+  readonly prefix: number;
+  readonly mtimeMs: number;
+}

@@ -1,0 +1,82 @@
+import type { Compare, Coordination, Operation } from "#coordination/contract.js";
+import { keys } from "#coordination/keys.js";
+import { createBackoff } from "#lib/backoff.js";
+import { failpoint } from "#lib/failpoints.js";
+import type { Store } from "#storage/contract.js";
+import { releaseOf } from "./plan.js";
+import type { CommittedRecord } from "./records.js";
+
+export interface Placed {
+  readonly id: string;
+  readonly record: CommittedRecord;
+  /** The record's mod revision: another's finish is noticed by it. */
+  readonly revision: number;
+}
+
+const MOST = 32;
+
+/**
+ * Takes records and claims out of the store, and what is left of the staging off the storage (commit.md, step 5). It needs no
+ * fence: the compare on the record makes it happen once, whoever does it. Finishes of one moment share a transaction.
+ */
+export class Finisher {
+  readonly #coordination: Coordination;
+  readonly #store: Store;
+  #waiting: { placed: Placed; done: () => void }[] = [];
+  #running = false;
+  #stopped = false;
+
+  constructor(coordination: Coordination, store: Store) {
+    this.#coordination = coordination;
+    this.#store = store;
+  }
+
+  /** Resolves when the record is gone and the staging is cleaned; never rejects. */
+  finish(placed: Placed): Promise<void> {
+    return new Promise((done) => {
+      this.#waiting.push({ placed, done });
+      if (this.#running) return;
+      this.#running = true;
+      queueMicrotask(() => void this.#run());
+    });
+  }
+
+  /** What waits stays in the store; another node's recovery finishes it. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  async #run(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const batch = this.#waiting.splice(0, MOST);
+      if (!(await this.#delete(batch.map((each) => each.placed)))) {
+        for (const { placed } of batch) await this.#delete([placed]);
+      }
+      failpoint("finish-applied");
+      for (const { placed, done } of batch) {
+        void this.#store.cleanUp(placed.id, placed.record.pointer).then(() => {
+          failpoint("cleaned");
+          done();
+        });
+      }
+    }
+    this.#running = false;
+  }
+
+  /** False where a compare failed: one of them was finished by another. Repeating it is harmless. */
+  async #delete(batch: readonly Placed[]): Promise<boolean> {
+    const compare = batch.map(({ id, revision }): Compare => ({ key: keys.op(id), is: "modified-at", revision }));
+    const apply = batch.flatMap(({ id, record }): readonly Operation[] => releaseOf(id, record.store, record.effect));
+    const backoff = createBackoff({ firstMs: 50, mostMs: 1_000 });
+    while (!this.#stopped) {
+      try {
+        const call = this.#coordination.transact({ compare, apply });
+        failpoint("finish-sent");
+        return (await call).applied;
+      } catch {
+        await backoff.wait();
+      }
+    }
+    return true;
+  }
+}

@@ -1,0 +1,150 @@
+import type { Coordination } from "#coordination/contract.js";
+import { keys } from "#coordination/keys.js";
+import { monotonicMs, pause } from "#lib/clock.js";
+import { isProcessGone } from "#lib/incarnation.js";
+import type { Logger } from "#lib/logger.js";
+import type { Store } from "#storage/contract.js";
+import type { Carrier } from "./carry.js";
+import type { CommitObserver } from "./contract.js";
+import { type ClosedNote, closedNoteSchema, ownerOf, parseRecord } from "./records.js";
+import type { OwnUpload } from "./upload.js";
+
+const TICK_MS = 1_000;
+/** A record whose owner lives is left to it for so long: it may only be slow. */
+const PATIENCE_MS = 15_000;
+const FIRST_SWEEP_MS = 20_000;
+const SWEEP_MS = 600_000;
+/** Staging that no pointer names is nobody's; this old, no take-over is between its two calls. */
+const ORPHAN_MS = 3_600_000;
+
+export interface RecoveryOptions {
+  readonly coordination: Coordination;
+  readonly store: Store;
+  readonly carrier: Carrier;
+  readonly observer: CommitObserver;
+  readonly logger: Logger;
+  readonly incarnation: () => string | undefined;
+  readonly own: () => Iterable<OwnUpload>;
+  /** Takes a dead node's closed upload over; true when the old note has no more meaning. */
+  readonly adopt: (id: string, note: ClosedNote) => Promise<boolean>;
+  readonly partialLifetimeMs: () => number;
+  readonly newId: () => string;
+}
+
+/** Whose operations may be taken in hand now; pure. */
+export function isAbandoned(id: string, owners: ReadonlySet<string>, own: string | undefined): boolean {
+  const owner = ownerOf(id);
+  if (owner === own) return false;
+  return !owners.has(owner) || isProcessGone(owner);
+}
+
+/** Each second: finishes what dead nodes left decided, commits what is owed; now and then sweeps (commit.md, steps 9, 10). */
+export class Recovery {
+  readonly #options: RecoveryOptions;
+  readonly #stop = new AbortController();
+  readonly #firstSeen = new Map<string, number>();
+  #running: Promise<void> = Promise.resolve();
+  #nextSweep = monotonicMs() + FIRST_SWEEP_MS * (1 + Math.random());
+
+  constructor(options: RecoveryOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#running = this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { logger, incarnation } = this.#options;
+    while (!this.#stop.signal.aborted) {
+      await pause(TICK_MS * (0.75 + Math.random() / 2), this.#stop.signal);
+      if (this.#stop.signal.aborted || incarnation() === undefined) continue;
+      try {
+        await this.#tick();
+      } catch (error) {
+        logger.warn("recovery will try again", { error: String(error) });
+      }
+    }
+  }
+
+  async #tick(): Promise<void> {
+    const owners = await this.#owners();
+    await this.#finishOthers(owners);
+    for (const upload of [...this.#options.own()]) {
+      if (upload.state === "owed") await upload.retry();
+    }
+    await this.#adoptClosed(owners);
+    if (monotonicMs() >= this.#nextSweep) {
+      this.#nextSweep = monotonicMs() + SWEEP_MS * (0.5 + Math.random());
+      await this.#sweep(owners);
+    }
+  }
+
+  async #owners(): Promise<ReadonlySet<string>> {
+    const { entries } = await this.#options.coordination.list(keys.ownerPrefix, { keysOnly: true });
+    return new Set(entries.map((entry) => entry.key.slice(keys.ownerPrefix.length)));
+  }
+
+  async #finishOthers(owners: ReadonlySet<string>): Promise<void> {
+    const { coordination, carrier, observer, logger, incarnation, store } = this.#options;
+    const { entries } = await coordination.list(keys.opPrefix, { limit: 1_000 });
+    const seen = new Set<string>();
+    for (const entry of entries) {
+      const id = entry.key.slice(keys.opPrefix.length);
+      const record = parseRecord(entry);
+      if (record.state === "SUPERSEDED" || record.store !== store.name) continue;
+      seen.add(id);
+      const since = this.#firstSeen.get(id) ?? monotonicMs();
+      this.#firstSeen.set(id, since);
+      const slow = ownerOf(id) !== incarnation() && monotonicMs() - since > PATIENCE_MS;
+      if (!slow && !isAbandoned(id, owners, incarnation())) continue;
+      if (await carrier.help(id)) {
+        observer.recovered("placed");
+        logger.info("finished an operation that its node could not", { op: id, kind: record.effect.kind });
+      }
+    }
+    for (const id of this.#firstSeen.keys()) if (!seen.has(id)) this.#firstSeen.delete(id);
+  }
+
+  async #adoptClosed(owners: ReadonlySet<string>): Promise<void> {
+    const { store, adopt, incarnation, logger } = this.#options;
+    const own = new Set([...this.#options.own()].map((upload) => upload.id));
+    for (const { id, note } of await store.listClosed()) {
+      if (own.has(id) || !isAbandoned(id, owners, incarnation())) continue;
+      let parsed: ClosedNote;
+      try {
+        parsed = closedNoteSchema.parse(JSON.parse(note));
+      } catch (error) {
+        logger.error("a closed upload's note is damaged: its partial is kept", { op: id, error: String(error) });
+        await store.removeClosed(id);
+        continue;
+      }
+      if (await adopt(id, parsed)) await store.removeClosed(id);
+    }
+  }
+
+  /** Takes away staging of dead owners that nobody can come back for, and partials past their time. */
+  async #sweep(owners: ReadonlySet<string>): Promise<void> {
+    const { store, coordination, incarnation, observer, logger, newId } = this.#options;
+    const pointed = await store.listPointed();
+    const { entries } = await coordination.list(keys.opPrefix, { keysOnly: true });
+    const recorded = new Set(entries.map((entry) => entry.key.slice(keys.opPrefix.length)));
+    for (const { name, ageMs } of await store.listStaged()) {
+      const id = name.replace(/\.(?:f|refused)$/, "");
+      if (recorded.has(id) || !isAbandoned(id, owners, incarnation())) continue;
+      const limit = pointed.has(id) && !name.endsWith(".f") ? this.#options.partialLifetimeMs() : ORPHAN_MS;
+      if (ageMs < limit) continue;
+      // taken over first: whoever resumes it at this moment has it whole, or doesn't find it
+      const mine = newId();
+      if (!(await store.takeDirectory(name, mine))) continue;
+      await store.discardUpload(mine);
+      observer.recovered("swept");
+      logger.info("swept what a dead node left", { op: id, ageMs });
+    }
+  }
+}
