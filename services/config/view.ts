@@ -1,12 +1,13 @@
 import type { Coordination, Listing } from "#coordination/contract.js";
 import { keys } from "#coordination/keys.js";
+import { monotonicMs, pause } from "#lib/clock.js";
 import { asLongshoreError, LongshoreError } from "#lib/errors.js";
 import type { Logger } from "#lib/logger.js";
 import type { KeyRing } from "#lib/seal.js";
 import type { ConfigView, Snapshot } from "./contract.js";
 import { describe } from "./errors.js";
 import { type Follower, follow } from "./follow.js";
-import { type DecodeCache, decodeConfig, type EntryFault } from "./snapshot.js";
+import { CONFIG_HEAD, type DecodeCache, decodeConfig, type EntryFault } from "./snapshot.js";
 
 export interface ConfigViewOptions {
   readonly coordination: Coordination;
@@ -14,7 +15,11 @@ export interface ConfigViewOptions {
   readonly logger: Logger;
   /** From a change to the listing that shows it, in milliseconds. Default 20. */
   readonly debounceMs?: number;
+  /** Between looks at the configuration's head, in milliseconds. Default 2,000. */
+  readonly probeMs?: number;
 }
+
+const PROBE_MS = 2_000;
 
 export interface ConfigStatus {
   /** 0 before the first snapshot. */
@@ -50,6 +55,28 @@ export function createConfigView(options: ConfigViewOptions): RunningConfigView 
   let faultsSince: number | undefined;
   let trouble: string | undefined;
   let follower: Follower | undefined;
+  let unreadableSince: number | undefined;
+  const stopping = new AbortController();
+
+  /**
+   * A watch says nothing while the store is away, and a stuck one never does. One small read now and then makes that the
+   * node knows when it lags, at the price of no listing.
+   */
+  const probe = async () => {
+    while (!stopping.signal.aborted) {
+      await pause(options.probeMs ?? PROBE_MS, stopping.signal);
+      if (stopping.signal.aborted) return;
+      const askedAt = monotonicMs();
+      try {
+        const head = await coordination.get(CONFIG_HEAD);
+        unreadableSince = undefined;
+        if (head !== undefined && head.modRevision > (current?.revision ?? 0)) follower?.refresh();
+      } catch (error) {
+        unreadableSince ??= askedAt;
+        onTrouble(error);
+      }
+    }
+  };
 
   const onListing = (listing: Listing) => {
     if (trouble !== undefined) logger.info("the configuration can be read again");
@@ -85,7 +112,7 @@ export function createConfigView(options: ConfigViewOptions): RunningConfigView 
       );
     }
     faults = found;
-    faultsSince ??= performance.now();
+    faultsSince ??= monotonicMs();
   };
 
   const tell = (callback: (snapshot: Snapshot) => void, snapshot: Snapshot) => {
@@ -113,6 +140,7 @@ export function createConfigView(options: ConfigViewOptions): RunningConfigView 
       return () => void callbacks.delete(callback);
     },
     start(signal) {
+      if (follower === undefined) void probe();
       follower ??= follow({
         coordination,
         prefix: keys.configPrefix,
@@ -123,13 +151,14 @@ export function createConfigView(options: ConfigViewOptions): RunningConfigView 
       return view.reached(0, signal ?? new AbortController().signal);
     },
     stop() {
+      stopping.abort();
       follower?.close();
     },
     loaded: () => current !== undefined,
     status: () => ({
       revision: current?.revision ?? 0,
       hash: current?.hash ?? "",
-      lagMs: Math.max(follower?.behindMs() ?? 0, faultsSince === undefined ? 0 : performance.now() - faultsSince),
+      lagMs: Math.max(follower?.behindMs() ?? 0, since(faultsSince), since(unreadableSince)),
       faults,
       ...(trouble === undefined ? {} : { trouble }),
     }),
@@ -153,4 +182,8 @@ export function createConfigView(options: ConfigViewOptions): RunningConfigView 
     },
   };
   return view;
+}
+
+function since(moment: number | undefined): number {
+  return moment === undefined ? 0 : monotonicMs() - moment;
 }

@@ -10,10 +10,11 @@ import { keys } from "#coordination/keys.js";
 import { sealKey } from "#lib/seal.js";
 import { type EtcdCluster, startEtcd } from "../support/etcd.js";
 import { until } from "../support/processes.js";
-import { connect, newSite, recordingLogger } from "./fixture.js";
+import { connect, keepAwake, newSite, recordingLogger } from "./fixture.js";
 
 const clusterKey = [sealKey(randomBytes(32))] as const;
 let etcd: EtcdCluster;
+keepAwake();
 before(async () => {
   etcd = await startEtcd();
 });
@@ -50,7 +51,7 @@ test("nodes that start a site at once agree on its id and its host keys", async 
   );
   assert.equal(new Set(seen).size, 1, seen.join("\n"));
   assert.equal(snapshots[0]?.hostKeys.length, 3);
-  assert.equal(nodes.filter(({ logger }) => logger.lines.some((line) => /made the site/.test(line))).length, 1);
+  assert.equal(nodes.filter(({ logger }) => logger.lines.some((line) => /^info made the site/.test(line))).length, 1);
 });
 
 test("a node with another cluster key is told so, and changes nothing", async (t) => {
@@ -87,6 +88,7 @@ test("a change made through one node is in force on all three within a second, w
 test("a deletion moves the revision on, too", async (t) => {
   const one = await started(t, newSite());
   const { revision } = await one.accounts.put({ name: "ann" });
+  await one.view.reached(revision, AbortSignal.timeout(1_000));
   assert.equal(await one.accounts.delete("ann"), true);
   assert.equal(await one.accounts.delete("ann"), false);
   await until("it is gone from the view", 1_000, () => !one.view.snapshot().accounts.has("ann"), 10);
@@ -130,7 +132,7 @@ test("while the store is away the last snapshot stays, the lag grows; when it is
   const one = await started(t, newSite());
   const before = one.view.snapshot();
   await member.kill();
-  await until("the view knows that it may be behind", 40_000, () => one.view.status().lagMs > 0);
+  await until("the view knows that it may be behind", 6_000, () => one.view.status().lagMs > 0);
   assert.equal(one.view.snapshot(), before);
   await member.restart();
   const { revision } = await one.accounts.put({ name: "ann" });

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { after } from "node:test";
 import type { Heartbeat, NodeIdentity } from "#cluster/contract.js";
 import type { Coordination } from "#coordination/contract.js";
 import { createEtcdCoordination } from "#coordination/etcd.js";
@@ -28,6 +29,12 @@ export function recordingLogger(lines: string[] = []): RecordingLogger {
 /** A connection of its own for each node, as in real life. */
 export function connect(endpoints: readonly string[], site: string): Coordination {
   return createEtcdCoordination({ endpoints, site });
+}
+
+/** Timers of our own keep no process alive: without this, a test that waits for one ends as if nothing could happen. */
+export function keepAwake(): void {
+  const timer = setInterval(() => {}, 1_000);
+  after(() => clearInterval(timer));
 }
 
 /** One etcd serves many tests: each has its own site. */

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -13,9 +12,10 @@ import { keys } from "#coordination/keys.js";
 import { isProcessGone } from "#lib/incarnation.js";
 import { type EtcdCluster, startEtcd } from "../support/etcd.js";
 import { type Started, start, until } from "../support/processes.js";
-import { connect, heartbeat, identity, newSite, recordingLogger } from "./fixture.js";
+import { connect, heartbeat, identity, keepAwake, newSite, recordingLogger } from "./fixture.js";
 
 let etcd: EtcdCluster;
+keepAwake();
 before(async () => {
   etcd = await startEtcd();
 });
@@ -58,12 +58,11 @@ function life(t: Ends, site: string, name: string, slot: number, id: string): Li
   const waiting: Record<string, unknown>[] = [];
   lines.on("line", (line) => {
     waiting.push(JSON.parse(line) as Record<string, unknown>);
-    lines.emit("report");
   });
   return {
     process: started,
     async next() {
-      if (waiting.length === 0) await once(lines, "report", { signal: AbortSignal.timeout(15_000) });
+      await until(`${name} reports`, 15_000, () => waiting.length > 0, 10);
       return waiting.shift() ?? {};
     },
   };
