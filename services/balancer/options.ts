@@ -1,0 +1,61 @@
+/** Where something listens. */
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** One transfer node as the balancer sees it. */
+export interface BalancedNode {
+  /** The server's name in HAProxy, its metrics and its logs: the node's own name. */
+  readonly name: string;
+  /** The address that the balancer reaches the node at. */
+  readonly host: string;
+  /** Takes PROXY protocol v2 before the SSH banner. */
+  readonly sftpPort: number;
+  /** Answers `GET /health/serving`; serves the admin API. */
+  readonly adminPort: number;
+  /** HAProxy's agent protocol: `ready`, or `drain` for no new sessions. */
+  readonly agentPort: number;
+}
+
+/** How fast the balancer notices. All in milliseconds, but for the counts. */
+export interface CheckTimings {
+  /** Between checks of a healthy server. Default 500. */
+  readonly intervalMs?: number;
+  /** Between checks once one has failed, or traffic says that something is wrong. Default 200. */
+  readonly doubtMs?: number;
+  /** Between checks of a server that is down: how soon a restarted node is back. Default 250. */
+  readonly downMs?: number;
+  /** Failed checks in a row until the server is down and its sessions are ended. Default 3. */
+  readonly fall?: number;
+  /** Good checks in a row until it is back. Default 1: a node says for itself when it is ready. */
+  readonly rise?: number;
+  /** How long a check waits for its answer. Default 500. */
+  readonly timeoutMs?: number;
+  /** Between questions to the agent: how soon a drain is in force. Default 250. */
+  readonly agentMs?: number;
+}
+
+/** What `renderBalancer` makes a configuration of. */
+export interface BalancerOptions {
+  /** The partners' addresses: one, or several (IPv4 and IPv6). */
+  readonly sftp: readonly Address[];
+  readonly nodes: readonly BalancedNode[];
+  /** The admin API of whichever node is up, at one address. Absent: no such listener. */
+  readonly admin?: Address;
+  /** Statistics page (`/`) and Prometheus metrics (`/metrics`), without a login: must be a loopback address. */
+  readonly stats: Address;
+  /** The runtime API's socket, for the operator and the tests; only its owner may use it. Relative to HAProxy's directory. */
+  readonly socket: string;
+  /** Sessions at a time; each takes two file descriptors. Default 4000. */
+  readonly maxConnections?: number;
+  /** Default 2: one carries several GB/s of TCP; the nodes need the cores more. */
+  readonly threads?: number;
+  /** Where log lines go, as `log` takes it. Default `stdout format raw local0`. */
+  readonly log?: string;
+  /** The user and group that a HAProxy started as root becomes. Absent: it stays who it is. */
+  readonly runAs?: { readonly user: string; readonly group: string };
+  readonly checks?: CheckTimings;
+  /** Waiting for a node to accept a connection before the next one is tried. Default 300 ms. */
+  readonly connectMs?: number;
+}

@@ -1,0 +1,88 @@
+import { type Command, InvalidArgumentError } from "commander";
+import { z } from "zod";
+import { askAdmin } from "../admin-client.js";
+import { CliError, EXIT } from "../errors.js";
+import { siteDirectory } from "../layout.js";
+import { cell, json, table } from "../output.js";
+import { adminAccess, siteEndpoints } from "../site-access.js";
+import { down, up } from "../up/command.js";
+import { DEFAULT_ACCOUNT, DEFAULT_BASE_PORT, DEFAULT_NODES, upOptionsSchema } from "../up/options.js";
+import { panel } from "../up/panel.js";
+import { SUPERVISE_COMMAND, supervise } from "../up/supervisor.js";
+import { answerAs, type ClientOptions, withSite } from "./shared.js";
+
+interface UpFlags {
+  readonly dir?: string;
+  readonly nodes?: number;
+  readonly basePort?: number;
+  readonly standalone?: boolean;
+  readonly restart: boolean;
+  readonly prometheus: boolean;
+  readonly accounts: string[];
+  readonly detach?: boolean;
+  readonly json?: boolean;
+}
+
+export function addSiteCommands(program: Command): void {
+  program
+    .command("up")
+    .description("start the evaluation site on this machine: etcd, HAProxy and nodes as processes on loopback")
+    .option("--nodes <n>", `how many nodes (default: as last time, else ${DEFAULT_NODES})`, wholeNumber)
+    .option("--dir <dir>", "the site's directory: state, secrets, files (default: LONGSHORE_DIR, else .longshore)")
+    .option(
+      "--base-port <port>",
+      `first of its ports, exactly this one (default: as last time, else ${DEFAULT_BASE_PORT} or the next free block)`,
+      wholeNumber,
+    )
+    .option("--standalone", "one node with a store of its own: no etcd, no HAProxy, nothing to install")
+    .option("--no-restart", "leave a node that died as it is")
+    .option("--no-prometheus", "without Prometheus")
+    .option("--accounts <name...>", "accounts that the site shall have", [DEFAULT_ACCOUNT])
+    .option("-d, --detach", "return when the site is ready, and go on in the background")
+    .option("--json", "like --detach, and print endpoints.json")
+    .action(async (flags: UpFlags) => {
+      process.exitCode = await up(upOptions(flags), flags.json ? "json" : flags.detach ? "background" : "foreground");
+    });
+  program
+    .command("down")
+    .description("stop what `longshore up` started in a directory; accounts and files stay")
+    .option("--dir <dir>", "the site's directory (default: LONGSHORE_DIR, else .longshore)")
+    .action(async ({ dir }: { dir?: string }) => {
+      process.exitCode = await down(siteDirectory(dir));
+    });
+  program.command(SUPERVISE_COMMAND, { hidden: true }).action(async () => {
+    process.exitCode = await supervise();
+  });
+  withSite(program.command("endpoints").description("where the running site is reached")).action(
+    (options: ClientOptions) => {
+      const endpoints = siteEndpoints(options);
+      process.stdout.write(options.output === "json" ? json(endpoints) : panel(endpoints, false));
+    },
+  );
+  withSite(program.command("status").description("how the site is")).action(status);
+}
+
+function upOptions(flags: UpFlags) {
+  const { restart, prometheus, accounts, nodes, basePort, standalone } = flags;
+  const directory = siteDirectory(flags.dir);
+  const parsed = upOptionsSchema.safeParse({ directory, restart, prometheus, accounts, nodes, basePort, standalone });
+  if (parsed.success) return parsed.data;
+  throw new CliError(EXIT.usage, z.prettifyError(parsed.error));
+}
+
+async function status(options: ClientOptions): Promise<void> {
+  const answer = answerAs(z.looseObject({}), await askAdmin(adminAccess(options), "/api/v1/status"));
+  if (options.output === "json") process.stdout.write(json(answer));
+  else
+    process.stdout.write(
+      table(
+        ["FIELD", "VALUE"],
+        Object.entries(answer).map(([field, value]) => [field, cell(value)]),
+      ),
+    );
+}
+
+function wholeNumber(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError("give a whole number");
+  return Number(text);
+}

@@ -1,0 +1,31 @@
+#!/usr/bin/env node
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { addAccountCommands } from "./commands/accounts.js";
+import { addNodeCommands } from "./commands/nodes.js";
+import { addSiteCommands } from "./commands/site.js";
+import { EXIT, exitCodeOf, messageOf } from "./errors.js";
+
+/** The `longshore` command: it parses, runs, and ends with an exit code that scripts can rely on (errors.ts). */
+const packageFile = new URL("../../../package.json", import.meta.url);
+const { version } = JSON.parse(readFileSync(packageFile, "utf8")) as { version: string };
+
+const program = new Command("longshore")
+  .description("highly available managed file transfer")
+  .version(version)
+  .exitOverride()
+  .configureHelp({ showGlobalOptions: true });
+addSiteCommands(program);
+addNodeCommands(program);
+addAccountCommands(program);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  // Commander has said what was wrong, or shown the help that was asked for.
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  else {
+    process.stderr.write(`longshore: ${messageOf(error)}\n`);
+    process.exitCode = exitCodeOf(error);
+  }
+}

@@ -1,0 +1,43 @@
+import { readFileSync } from "node:fs";
+import type { AdminAccess } from "./admin-client.js";
+import { type Endpoints, readEndpoints } from "./endpoints.js";
+import { CliError, EXIT, messageOf } from "./errors.js";
+import { siteDirectory, siteLayout } from "./layout.js";
+
+/** The options that say which site a command is for. */
+export interface SiteOptions {
+  /** Of a site that `longshore up` started. */
+  readonly dir?: string;
+  /** Of any other site. */
+  readonly url?: string;
+  readonly tokenFile?: string;
+}
+
+/** The site's endpoints.json. Throws a CliError where no site runs there. */
+export function siteEndpoints(options: SiteOptions, env: NodeJS.ProcessEnv = process.env): Endpoints {
+  return readEndpoints(siteLayout(siteDirectory(options.dir, env)));
+}
+
+/** How to reach the admin API: `--url` (or LONGSHORE_URL) with a token file, else the site in the directory. */
+export function adminAccess(options: SiteOptions, env: NodeJS.ProcessEnv = process.env): AdminAccess {
+  const url = options.url ?? (env.LONGSHORE_URL || undefined);
+  const tokenFile = options.tokenFile ?? (env.LONGSHORE_TOKEN_FILE || undefined);
+  if (url !== undefined) {
+    if (tokenFile === undefined) throw new CliError(EXIT.usage, "--url needs --token-file (or LONGSHORE_TOKEN_FILE)");
+    return { urls: [url], token: readToken(tokenFile) };
+  }
+  const endpoints = siteEndpoints(options, env);
+  return {
+    // The site's own address first; each node's, should HAProxy be what is down.
+    urls: [...new Set([endpoints.admin.url, ...endpoints.nodes.map((node) => node.adminUrl)])],
+    token: readToken(tokenFile ?? endpoints.admin.tokenFile),
+  };
+}
+
+function readToken(file: string): string {
+  try {
+    return readFileSync(file, "utf8").trim();
+  } catch (error) {
+    throw new CliError(EXIT.denied, `the admin token can't be read: ${messageOf(error)}`, error);
+  }
+}

@@ -1,0 +1,40 @@
+import { setTimeout as timer } from "node:timers/promises";
+import { monotonicMs } from "#lib/clock.js";
+
+/** Resolves after `ms` milliseconds, or at once when `signal` aborts. Unlike `pause` it keeps the process alive. */
+export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  try {
+    await timer(ms, undefined, signal === undefined ? {} : { signal });
+  } catch {
+    // Aborted: nothing else can reject it.
+  }
+}
+
+export interface UntilOptions {
+  /** Gives up after so long, in milliseconds. */
+  readonly timeoutMs: number;
+  /** Between two looks. Default 25. */
+  readonly everyMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** Looks until `condition` holds. False when the time is up or `signal` aborts first. */
+export async function until(condition: () => boolean | Promise<boolean>, options: UntilOptions): Promise<boolean> {
+  const deadline = monotonicMs() + options.timeoutMs;
+  for (;;) {
+    if (await condition()) return true;
+    if (monotonicMs() >= deadline || options.signal?.aborted) return false;
+    await sleep(options.everyMs ?? 25, options.signal);
+  }
+}
+
+/** Whether `GET url` is answered with a status of 2xx within a second. */
+export async function answers(url: string): Promise<boolean> {
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(1_000), headers: { connection: "close" } });
+    await response.body?.cancel();
+    return response.ok;
+  } catch {
+    return false;
+  }
+}
