@@ -43,6 +43,8 @@ export interface SftpConnectionOptions {
   readonly startSubsystem: typeof startSftpSubsystem;
   readonly logger: Logger;
   readonly observer: ConnectionObserver & SftpObserver;
+  /** Bytes after which keys are changed. Default: one gigabyte. */
+  readonly rekeyBytes: number | undefined;
   /** The socket is closed and the session has ended, its last commit included. */
   readonly onGone: (connection: SftpConnection) => void;
 }
@@ -140,6 +142,7 @@ export class SftpConnection {
         unsentBytes: socket.writableLength,
       },
       settings,
+      this.#options.rekeyBytes,
     );
     switch (upkeep.act) {
       case "end":

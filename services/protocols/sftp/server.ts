@@ -14,7 +14,6 @@ import { NATIVE_CRYPTO_MEND, nativeCrypto } from "./native.js";
 import { socketOf } from "./ssh2-private.js";
 import { type SftpObserver, startSftpSubsystem } from "./subsystem.js";
 
-/** How often connections are looked after (keepalive, idle time, new keys), in milliseconds. */
 const UPKEEP_MS = 1_000;
 /** How long a balancer's health check may look at our identification, in milliseconds. */
 const HEALTH_CHECK_MS = 3_000;
@@ -27,6 +26,10 @@ export interface SftpServerOptions {
   readonly observer: ConnectionObserver & SftpObserver;
   /** Default: the SFTP subsystem. */
   readonly startSubsystem?: typeof startSftpSubsystem;
+  /** How often connections are looked after (keepalive, idle time, new keys), in milliseconds. Default: 1,000. */
+  readonly upkeepMs?: number;
+  /** Bytes, both ways together, after which a connection's keys are changed. Default: 2^30 (RFC 4253, section 9). */
+  readonly rekeyBytes?: number;
 }
 
 export interface SftpServer {
@@ -72,7 +75,7 @@ export function createSftpServer(options: SftpServerOptions): SftpServer {
   const upkeep = setInterval(() => {
     const now = monotonicMs();
     for (const connection of connections) connection.upkeep(now);
-  }, UPKEEP_MS);
+  }, options.upkeepMs ?? UPKEEP_MS);
   upkeep.unref();
 
   /** The server for the configuration in force. Where new host keys are unusable, the ones before stay. */
@@ -134,6 +137,7 @@ export function createSftpServer(options: SftpServerOptions): SftpServer {
         startSubsystem,
         logger,
         observer,
+        rekeyBytes: options.rekeyBytes,
         onGone,
       });
       connections.add(connection);

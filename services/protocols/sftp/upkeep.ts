@@ -46,7 +46,11 @@ const NONE: Upkeep = { act: "none" };
  * What a connection needs now; at most one thing, the next look comes a second later. Invariants: a connection whose
  * socket we paused is never ended for its silence, and no key exchange starts while one is under way.
  */
-export function decideUpkeep(facts: ConnectionFacts, settings: SftpSettings): Upkeep {
+export function decideUpkeep(
+  facts: ConnectionFacts,
+  settings: Pick<SftpSettings, "idleTimeoutMs" | "keepaliveMs">,
+  rekeyBytes: number = REKEY_BYTES,
+): Upkeep {
   const { now } = facts;
   if (facts.unsentBytes > MAX_UNSENT_BYTES) {
     return { act: "end", reason: "protocol", detail: `it left ${facts.unsentBytes} bytes of replies unread` };
@@ -59,7 +63,7 @@ export function decideUpkeep(facts: ConnectionFacts, settings: SftpSettings): Up
     if (facts.paused || now - facts.rekeyingSince < REKEY_DEADLINE_MS) return NONE;
     return { act: "end", reason: "protocol", detail: `key exchange unfinished after ${REKEY_DEADLINE_MS / 1000} s` };
   }
-  if (facts.bytesSinceKeys >= REKEY_BYTES || now - facts.keysAt >= REKEY_MS) return { act: "rekey" };
+  if (facts.bytesSinceKeys >= rekeyBytes || now - facts.keysAt >= REKEY_MS) return { act: "rekey" };
   if (keepaliveMs === 0 || facts.paused) return NONE;
   const since = facts.unanswered === 0 ? facts.heardAt : facts.askedAt;
   if (now - since < keepaliveMs) return NONE;
