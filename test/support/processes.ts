@@ -17,6 +17,8 @@ export interface StartOptions extends SpawnOptions {
 export class Started {
   readonly pid: number;
   readonly exited: Promise<number | NodeJS.Signals>;
+  /** Like `exited`, once all of its output has come, too. */
+  readonly closed: Promise<number | NodeJS.Signals>;
   readonly #child: ChildProcess;
   #output = "";
   #ended = false;
@@ -45,6 +47,10 @@ export class Started {
       });
       child.once("exit", (code, signal) => done(signal ?? code ?? -1));
     });
+    this.closed = new Promise((resolve) => {
+      child.once("error", () => resolve(-1));
+      child.once("close", (code, signal) => resolve(signal ?? code ?? -1));
+    });
   }
 
   /** The end of what it wrote to stdout and stderr. */
@@ -72,7 +78,7 @@ export class Started {
   /** `kill -9`, and waits until it is gone. Works on a stopped process, too. */
   async kill(): Promise<void> {
     this.signal("SIGKILL");
-    await this.exited;
+    await awake(this.exited);
   }
 }
 
@@ -93,16 +99,18 @@ export function start(command: string, args: readonly string[], options: StartOp
 /** Runs a program to its end. Throws with its output unless it exits with 0. */
 export async function run(command: string, args: readonly string[], options: StartOptions = {}): Promise<string> {
   const started = start(command, args, options);
-  // `start` lets the process end without its children; somebody waits for this one.
-  const awake = setInterval(() => undefined, 1_000);
+  const result = await awake(started.closed);
+  if (result !== 0) throw new Error(`${command} ${args.join(" ")} ended with ${result}:\n${started.output}`);
+  return started.output;
+}
+
+/** `start` lets this process end without its children; while somebody waits for one, it must not. */
+async function awake<T>(waiting: Promise<T>): Promise<T> {
+  const timer = setInterval(() => undefined, 1_000);
   try {
-    const result = await started.exited;
-    // `exit` may come before the last output: `close` isn't needed for what tests read, one turn is.
-    await new Promise((resolve) => setImmediate(resolve));
-    if (result !== 0) throw new Error(`${command} ${args.join(" ")} ended with ${result}:\n${started.output}`);
-    return started.output;
+    return await waiting;
   } finally {
-    clearInterval(awake);
+    clearInterval(timer);
   }
 }
 
