@@ -7,6 +7,9 @@ import type { Logger } from "#lib/logger.js";
 import type { Effect, Partial, PartialName, StagedFile, Store } from "#storage/contract.js";
 import { Carrier } from "./carry.js";
 import type { Actor, CommitObserver, PartialState, Standing, Upload } from "./contract.js";
+
+export type { Actor, CommitObserver, PartialState, Standing, Upload };
+
 import { Finisher } from "./finish.js";
 import { Groups } from "./group.js";
 import { type ClosedNote, type CommittedRecord, ownerOf } from "./records.js";

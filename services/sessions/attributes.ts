@@ -1,0 +1,34 @@
+import type { FileStat } from "#storage/contract.js";
+import type { Attributes } from "./contract.js";
+
+export function fromFileStat(stat: FileStat): Attributes {
+  return {
+    type: stat.type,
+    size: stat.size,
+    mode: stat.mode,
+    uid: stat.uid,
+    gid: stat.gid,
+    atime: Math.floor(stat.atimeMs / 1_000),
+    mtime: Math.floor(stat.mtimeMs / 1_000),
+    links: stat.links,
+  };
+}
+
+/** An own partial: one byte short of what arrived, so that no client takes it for complete (clients.md, finding 2). */
+export function ofPartial(partial: { prefix: number; mtimeMs: number }): Attributes {
+  const time = Math.floor(partial.mtimeMs / 1_000);
+  return {
+    type: "file",
+    size: reportedSize(partial.prefix),
+    mode: 0o600,
+    uid: 0,
+    gid: 0,
+    atime: time,
+    mtime: time,
+    links: 1,
+  };
+}
+
+export function reportedSize(prefix: number): number {
+  return Math.max(0, prefix - 1);
+}

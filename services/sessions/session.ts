@@ -1,0 +1,432 @@
+import type { Actor, CommitEngine } from "#commit/engine.js";
+import type { Account } from "#config/schema.js";
+import { isCode, LongshoreError } from "#lib/errors.js";
+import type { Logger } from "#lib/logger.js";
+import type { PartialName, StatChange, Store } from "#storage/contract.js";
+import { fromFileStat, ofPartial } from "./attributes.js";
+import { authorize, authorizeAny } from "./authorize.js";
+import type {
+  AttributeChange,
+  Attributes,
+  DirectoryHandle,
+  FileHandle,
+  OpenIntent,
+  Session,
+  VolumeStatistics,
+} from "./contract.js";
+import { copyBetween } from "./copy.js";
+import { decideOpen, decideRemove, decideRename, decideSetAttributes, type Presence } from "./decide.js";
+import { Listing } from "./directory.js";
+import { DownloadHandle } from "./download-handle.js";
+import { NameOrder } from "./order.js";
+import { TransferLog, type TransferObserver } from "./transfer-log.js";
+import { UploadHandle } from "./upload-handle.js";
+import { VirtualPath } from "./virtual-path.js";
+
+export interface SessionOptions {
+  readonly id: string;
+  readonly clientAddress: string;
+  readonly protocol: string;
+  /** The account as it is configured now; throws once it is gone. */
+  readonly account: () => Account;
+  readonly power: () => boolean;
+  readonly store: Store;
+  readonly engine: CommitEngine;
+  readonly logger: Logger;
+  readonly observer: TransferObserver;
+  readonly ended: () => void;
+}
+
+/** One account's view of its files; see contract.ts for what each call promises. */
+export class AccountSession implements Session {
+  readonly id: string;
+  readonly account: string;
+  readonly clientAddress: string;
+  readonly #options: SessionOptions;
+  readonly #store: Store;
+  readonly #engine: CommitEngine;
+  readonly #order = new NameOrder();
+  readonly #handles = new Set<FileHandle>();
+  /** Open uploads by normalised virtual path: SETSTAT by path means them. */
+  readonly #uploads = new Map<string, UploadHandle>();
+  #home: Promise<string> | undefined;
+  #transfers = 0;
+  #ended: Promise<void> | undefined;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.#store = options.store;
+    this.#engine = options.engine;
+    this.id = options.id;
+    this.account = options.account().name;
+    this.clientAddress = options.clientAddress;
+  }
+
+  stat(path: string, follow: boolean): Promise<Attributes> {
+    const at = VirtualPath.parse(path);
+    return this.#order.run([at.toString()], false, async () => {
+      authorizeAny(this.#account(), at.toString(), "list", "read", "write");
+      return this.#attributesOf(await this.#resolve(at, follow), at.isRoot);
+    });
+  }
+
+  openDirectory(path: string): Promise<DirectoryHandle> {
+    const at = VirtualPath.parse(path);
+    return this.#order.run([at.toString()], false, async () => {
+      authorize(this.#account(), at.toString(), "list");
+      const directory = await this.#resolve(at, true);
+      const found = await this.#store.stat(directory);
+      if (found.type !== "directory") throw new LongshoreError("not-a-directory", "not a directory");
+      const partials = new Set(await this.#engine.listPartials(this.account, directory));
+      const names = new Set([...(await this.#store.list(directory)), ...partials]);
+      return new Listing([...names], async (name) => {
+        const physical = directory === "" ? name : `${directory}/${name}`;
+        return this.#attributesOf(physical, !partials.has(name));
+      });
+    });
+  }
+
+  open(path: string, intent: OpenIntent): Promise<FileHandle> {
+    const at = VirtualPath.parse(path);
+    const virtual = at.toString();
+    return this.#order.run([virtual], intent.write, async () => {
+      if (at.isRoot) throw new LongshoreError("is-a-directory", "it is a directory");
+      if (!intent.write) authorize(this.#account(), virtual, "read");
+      else authorizeAny(this.#account(), virtual, "write", "overwrite");
+      const name = this.#nameOf(await this.#resolve(at, true));
+      for (let round = 0; ; round += 1) {
+        const handle = await this.#openOnce(virtual, name, intent);
+        if (handle !== undefined) return this.#keep(handle);
+        // a partial that was there a moment ago is committed, or taken over by somebody else: look again
+        if (round >= 5) throw new LongshoreError("busy", "the upload keeps changing hands: try again");
+      }
+    });
+  }
+
+  remove(path: string): Promise<void> {
+    return this.#change([path], async ([at]) => {
+      const physical = await this.#resolve(at as VirtualPath, false);
+      const decision = decideRemove(await this.#presence(physical));
+      if (decision.act === "refuse") throw decision.error;
+      if (decision.act === "discard-partial") {
+        authorizeAny(this.#account(), String(at), "delete", "write");
+        if (await this.#engine.discardPartial(this.#nameOf(physical))) return;
+        throw new LongshoreError("busy", "the upload was completed just now: try again");
+      }
+      authorize(this.#account(), String(at), "delete");
+      await this.#engine.change({ kind: "remove", path: physical }, this.#actor());
+    });
+  }
+
+  rename(from: string, to: string, replace: boolean): Promise<void> {
+    return this.#change([from, to], async ([source, target]) => {
+      authorize(this.#account(), String(source), "rename");
+      authorize(this.#account(), String(target), "write");
+      const old = await this.#resolve(source as VirtualPath, false);
+      const path = await this.#resolve(target as VirtualPath, false);
+      if (old === path) return;
+      if (path.startsWith(`${old}/`)) throw new LongshoreError("invalid-argument", "a directory can't go into itself");
+      const decision = decideRename(await this.#presence(old), await this.#presence(path), replace);
+      if (decision.act === "refuse") throw decision.error;
+      if (decision.over) authorize(this.#account(), String(target), "overwrite");
+      if (decision.discardPartial) await this.#engine.discardPartial(this.#nameOf(path));
+      await this.#engine.change({ kind: "rename", from: old, path, replace }, this.#actor());
+    });
+  }
+
+  link(from: string, to: string): Promise<void> {
+    return this.#change([from, to], async ([source, target]) => {
+      authorize(this.#account(), String(source), "read");
+      authorize(this.#account(), String(target), "write");
+      if (!this.#store.capabilities.hardLinks) {
+        throw new LongshoreError("unsupported", "this storage has no hard links");
+      }
+      const old = await this.#resolve(source as VirtualPath, false);
+      const path = await this.#resolve(target as VirtualPath, false);
+      const found = await this.#presence(old);
+      if (found.committed !== "file") throw new LongshoreError("not-found", "no such file");
+      const there = await this.#presence(path);
+      if (there.committed !== "none" || there.partial) throw new LongshoreError("exists", "a file of that name exists");
+      await this.#engine.change({ kind: "link", from: old, path }, this.#actor());
+    });
+  }
+
+  makeDirectory(path: string, attributes: AttributeChange): Promise<void> {
+    return this.#change([path], async ([at]) => {
+      authorize(this.#account(), String(at), "mkdir");
+      const physical = await this.#resolve(at as VirtualPath, false);
+      const found = await this.#presence(physical);
+      if (found.committed !== "none" || found.partial) throw new LongshoreError("exists", "a file of that name exists");
+      const mode = attributes.mode === undefined ? 0o755 : (attributes.mode & 0o777) | 0o700;
+      await this.#engine.change({ kind: "mkdir", path: physical }, this.#actor(), mode);
+    });
+  }
+
+  removeDirectory(path: string): Promise<void> {
+    return this.#change([path], async ([at]) => {
+      authorize(this.#account(), String(at), "delete");
+      const physical = await this.#resolve(at as VirtualPath, false);
+      const found = await this.#store.stat(physical);
+      if (found.type !== "directory") throw new LongshoreError("not-a-directory", "not a directory");
+      if ((await this.#store.list(physical)).length > 0) {
+        throw new LongshoreError("not-empty", "the directory is not empty");
+      }
+      await this.#engine.change({ kind: "rmdir", path: physical }, this.#actor());
+    });
+  }
+
+  setAttributes(path: string, change: AttributeChange, follow: boolean): Promise<void> {
+    const at = VirtualPath.parse(path);
+    const own = this.#uploads.get(at.toString());
+    if (own !== undefined) return own.setAttributes(change);
+    if (change.size !== undefined) return this.#resize(path, change);
+    return this.#order.run([at.toString()], true, async () => {
+      authorize(this.#account(), at.toString(), "set-times");
+      const physical = await this.#resolve(at, follow);
+      const decision = decideSetAttributes(await this.#presence(physical, at.isRoot));
+      if (decision.act === "refuse") throw decision.error;
+      await this.#store.setAttributes(physical, maskMode(change));
+    });
+  }
+
+  readLink(path: string): Promise<string> {
+    const at = VirtualPath.parse(path);
+    return this.#order.run([at.toString()], false, async () => {
+      authorizeAny(this.#account(), at.toString(), "list", "read");
+      const link = await this.#resolve(at, false);
+      if ((await this.#store.stat(link)).type !== "symlink") {
+        throw new LongshoreError("invalid-argument", "not a link");
+      }
+      const target = await this.#store.within(await this.#homePath(), await this.#resolve(at, true));
+      if (target === undefined) throw new LongshoreError("not-found", "no such file");
+      return VirtualPath.of(target).toString();
+    });
+  }
+
+  realPath(path: string): string {
+    const home = path === "~" ? "/" : path.startsWith("~/") ? path.slice(1) : path;
+    return VirtualPath.parse(home).toString();
+  }
+
+  async statVolume(path: string): Promise<VolumeStatistics> {
+    const at = VirtualPath.parse(path);
+    authorizeAny(this.#account(), at.toString(), "list", "read", "write");
+    const stats = await this.#store.statVolume(await this.#resolve(at, true));
+    return {
+      blockSize: stats.bsize,
+      blocks: stats.blocks,
+      freeBlocks: stats.bfree,
+      availableBlocks: stats.bavail,
+      files: stats.files,
+      freeFiles: stats.ffree,
+      fileSystemId: 0,
+      readOnly: false,
+      maxNameLength: 255,
+    };
+  }
+
+  copy(from: FileHandle, fromOffset: number, length: number, to: FileHandle, toOffset: number): Promise<number> {
+    return copyBetween(from, fromOffset, length, to, toOffset);
+  }
+
+  end(reason: string): Promise<void> {
+    this.#ended ??= this.#end(reason);
+    return this.#ended;
+  }
+
+  async #openOnce(virtual: string, name: PartialName, intent: OpenIntent): Promise<FileHandle | undefined> {
+    const found = await this.#presence(name.path);
+    const decision = decideOpen(intent, found);
+    switch (decision.act) {
+      case "refuse":
+        throw decision.error;
+      case "read":
+        return this.#openRead(virtual, name.path);
+      case "fresh": {
+        this.#authorizeWrite(virtual, decision.over);
+        const upload = await this.#engine.openFresh({ ...this.#uploadOptions(name), pointed: true });
+        return this.#uploadHandle(virtual, name, intent, upload, false);
+      }
+      case "resume": {
+        this.#authorizeWrite(virtual, decision.over);
+        const upload = await this.#engine.openResume(this.#uploadOptions(name));
+        return upload && this.#uploadHandle(virtual, name, intent, upload, true);
+      }
+      case "copy-on-write": {
+        this.#authorizeWrite(virtual, true);
+        const base = await this.#store.openRead(name.path);
+        try {
+          const upload = await this.#engine.openFresh({ ...this.#uploadOptions(name), pointed: false });
+          return this.#uploadHandle(virtual, name, intent, upload, false, { base, mode: (await base.stat()).mode });
+        } catch (error) {
+          await base.close();
+          throw error;
+        }
+      }
+    }
+  }
+
+  async #openRead(virtual: string, physical: string): Promise<FileHandle> {
+    const file = await this.#store.openRead(physical);
+    const handle: DownloadHandle = new DownloadHandle({
+      file,
+      log: this.#log("download", virtual),
+      setAttributes: (change) => this.setAttributes(virtual, change, true),
+      closed: () => this.#handles.delete(handle),
+    });
+    return handle;
+  }
+
+  #uploadHandle(
+    virtual: string,
+    name: PartialName,
+    intent: OpenIntent,
+    upload: Awaited<ReturnType<CommitEngine["openFresh"]>>,
+    resumed: boolean,
+    old?: { base: Awaited<ReturnType<Store["openRead"]>>; mode: number },
+  ): UploadHandle {
+    const inner: UploadHandle = new UploadHandle({
+      upload,
+      readable: intent.read,
+      append: intent.append,
+      resumed,
+      mode: old?.mode ?? (intent.attributes?.mode ?? 0o644) & 0o777,
+      ...(old && { base: old.base }),
+      log: this.#log("upload", virtual),
+      authorizeCommit: async () => this.#authorizeWrite(virtual, await this.#isCommitted(name.path)),
+      applyAttributes: (change: StatChange) => this.#store.setAttributes(name.path, change),
+      closed: () => {
+        this.#handles.delete(inner);
+        if (this.#uploads.get(virtual) === inner) this.#uploads.delete(virtual);
+      },
+    });
+    this.#uploads.set(virtual, inner);
+    const close = inner.close.bind(inner);
+    // in order with the session's other operations on the name: WinSCP pipelines SETSTAT behind CLOSE
+    inner.close = () => this.#order.run([virtual], true, close);
+    return inner;
+  }
+
+  /** Registers a handle; one whose connection ended during its open is let go at once. */
+  async #keep(handle: FileHandle): Promise<FileHandle> {
+    if (this.#ended !== undefined) {
+      await handle.abandon();
+      throw new LongshoreError("closed", "the session ended");
+    }
+    this.#handles.add(handle);
+    return handle;
+  }
+
+  /** SETSTAT with a size, on a committed file: a small upload of its own. */
+  async #resize(path: string, change: AttributeChange): Promise<void> {
+    const handle = await this.open(path, {
+      read: false,
+      write: true,
+      append: false,
+      create: false,
+      truncate: false,
+      exclusive: false,
+    });
+    try {
+      await handle.setAttributes(change);
+    } catch (error) {
+      await handle.abandon();
+      throw error;
+    }
+    await handle.close();
+  }
+
+  #change(paths: readonly string[], act: (at: readonly VirtualPath[]) => Promise<void>): Promise<void> {
+    const at = paths.map((path) => VirtualPath.parse(path));
+    if (at.some((path) => path.isRoot)) {
+      return Promise.reject(new LongshoreError("permission-denied", "the home directory itself can't be changed"));
+    }
+    return this.#order.run(at.map(String), true, () => act(at));
+  }
+
+  async #attributesOf(physical: string, noPartial: boolean): Promise<Attributes> {
+    const partial = noPartial ? undefined : await this.#engine.findPartial(this.#nameOf(physical));
+    if (partial === undefined) return fromFileStat(await this.#store.stat(physical));
+    if (partial.prefix === 0) throw new LongshoreError("not-found", "no such file");
+    return ofPartial(partial);
+  }
+
+  async #presence(physical: string, isRoot = false): Promise<Presence> {
+    const partial = isRoot ? undefined : await this.#engine.findPartial(this.#nameOf(physical));
+    let committed: Presence["committed"] = "none";
+    try {
+      const { type } = await this.#store.stat(physical);
+      committed = type === "symlink" ? "other" : type;
+    } catch (error) {
+      if (!isCode(error, "not-found")) throw error;
+    }
+    return { committed, partial: partial !== undefined };
+  }
+
+  async #isCommitted(physical: string): Promise<boolean> {
+    try {
+      await this.#store.stat(physical);
+      return true;
+    } catch (error) {
+      if (isCode(error, "not-found")) return false;
+      throw error;
+    }
+  }
+
+  #authorizeWrite(virtual: string, over: boolean): void {
+    authorize(this.#account(), virtual, over ? "overwrite" : "write");
+  }
+
+  #uploadOptions(name: PartialName) {
+    return { name, actor: this.#actor(), power: this.#options.power() };
+  }
+
+  async #resolve(at: VirtualPath, follow: boolean): Promise<string> {
+    return this.#store.resolve(await this.#homePath(), at.parts, follow);
+  }
+
+  /** Made at the first use of it, so that a new account's first session needs no administrator. */
+  #homePath(): Promise<string> {
+    const account = this.#account();
+    const home = account.home ?? account.name;
+    this.#home ??= this.#store.ensureHome(home).then(() => home);
+    this.#home.catch(() => {
+      this.#home = undefined;
+    });
+    return this.#home;
+  }
+
+  #nameOf(path: string): PartialName {
+    return { account: this.account, path };
+  }
+
+  #account(): Account {
+    return this.#options.account();
+  }
+
+  #actor(): Actor {
+    const { id: session, clientAddress: address } = this;
+    return { account: this.account, session, address, protocol: this.#options.protocol };
+  }
+
+  #log(direction: "upload" | "download", path: string): TransferLog {
+    this.#transfers += 1;
+    return new TransferLog(
+      `${this.id}-${this.#transfers}`,
+      direction,
+      path,
+      this.#options.logger,
+      this.#options.observer,
+    );
+  }
+
+  async #end(reason: string): Promise<void> {
+    this.#options.logger.info("session ended", { reason, open: this.#handles.size });
+    await Promise.all([...this.#handles].map((handle) => handle.abandon()));
+    this.#options.ended();
+  }
+}
+
+function maskMode(change: AttributeChange): StatChange {
+  return change.mode === undefined ? change : { ...change, mode: change.mode & 0o777 };
+}

@@ -1,0 +1,49 @@
+import { randomBytes } from "node:crypto";
+import type { CommitEngine } from "#commit/engine.js";
+import type { ConfigView } from "#config/contract.js";
+import { LongshoreError } from "#lib/errors.js";
+import type { Logger } from "#lib/logger.js";
+import type { Store } from "#storage/contract.js";
+import type { Session, Sessions } from "./contract.js";
+import { AccountSession } from "./session.js";
+import type { TransferObserver } from "./transfer-log.js";
+
+export interface SessionsOptions {
+  readonly config: ConfigView;
+  readonly store: Store;
+  readonly engine: CommitEngine;
+  readonly logger: Logger;
+  readonly observer: TransferObserver;
+}
+
+/** The one place where sessions are made, and counted. */
+export function createSessions(options: SessionsOptions): Sessions {
+  const open = new Set<Session>();
+  return {
+    get count() {
+      return open.size;
+    },
+    open({ account, clientAddress, protocol }) {
+      const id = randomBytes(6).toString("hex");
+      const session: AccountSession = new AccountSession({
+        id,
+        clientAddress,
+        protocol,
+        // asked anew at each operation: a change of the account's permissions is in force at once
+        account: () => {
+          const found = options.config.snapshot().accounts.get(account);
+          if (found?.enabled) return found;
+          throw new LongshoreError("permission-denied", "this account is not enabled");
+        },
+        power: () => options.config.snapshot().site.durability === "power",
+        store: options.store,
+        engine: options.engine,
+        logger: options.logger.child({ session: id, account, client: clientAddress }),
+        observer: options.observer,
+        ended: () => open.delete(session),
+      });
+      open.add(session);
+      return session;
+    },
+  };
+}

@@ -1,0 +1,66 @@
+import { monotonicMs } from "#lib/clock.js";
+import type { Logger } from "#lib/logger.js";
+
+export type Direction = "upload" | "download";
+/** `partial`: kept, not committed. `unknown`: it may or may not be committed. */
+export type TransferEnd = "complete" | "partial" | "failed" | "unknown";
+
+/** Told of every transfer; cheap, never throws. */
+export interface TransferObserver {
+  opened(direction: Direction): void;
+  bytes(direction: Direction, count: number): void;
+  ended(direction: Direction, end: TransferEnd): void;
+}
+
+/** Bytes are told on in lumps: a counter a packet would be the dearest part of a packet. */
+const LUMP = 4 << 20;
+
+/** The record of one transfer, from its open to its one end: a log line, and what metrics count. */
+export class TransferLog {
+  readonly id: string;
+  readonly direction: Direction;
+  readonly #path: string;
+  readonly #logger: Logger;
+  readonly #observer: TransferObserver;
+  readonly #started = monotonicMs();
+  #bytes = 0;
+  #told = 0;
+  #ended = false;
+
+  constructor(id: string, direction: Direction, path: string, logger: Logger, observer: TransferObserver) {
+    this.id = id;
+    this.direction = direction;
+    this.#path = path;
+    this.#logger = logger.child({ transfer: id });
+    this.#observer = observer;
+    observer.opened(direction);
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  moved(bytes: number): void {
+    this.#bytes += bytes;
+    if (this.#bytes - this.#told >= LUMP) this.#tell();
+  }
+
+  /** Once; later calls say nothing. */
+  ended(end: TransferEnd, fields: Readonly<Record<string, unknown>> = {}): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#tell();
+    this.#observer.ended(this.direction, end);
+    const seconds = Math.round(monotonicMs() - this.#started) / 1_000;
+    const line = { direction: this.direction, path: this.#path, end, bytes: this.#bytes, seconds, ...fields };
+    if (end === "failed" || end === "unknown") this.#logger.warn("transfer", line);
+    else this.#logger.info("transfer", line);
+  }
+
+  #tell(): void {
+    const count = this.#bytes - this.#told;
+    if (count === 0) return;
+    this.#told = this.#bytes;
+    this.#observer.bytes(this.direction, count);
+  }
+}
