@@ -2,7 +2,7 @@ import type { Coordination } from "#coordination/contract.js";
 import { createBackoff } from "#lib/backoff.js";
 import { monotonicMs } from "#lib/clock.js";
 import { asLongshoreError, LongshoreError } from "#lib/errors.js";
-import { isOwnProcess, newIncarnation, parseIncarnation } from "#lib/incarnation.js";
+import { newIncarnation, parseIncarnation } from "#lib/incarnation.js";
 import type { Logger } from "#lib/logger.js";
 import type { Effect, Partial, PartialName, StagedFile, Store } from "#storage/contract.js";
 import { Carrier } from "./carry.js";
@@ -80,6 +80,8 @@ class Engine implements CommitEngine, UploadHost {
   readonly #recovery: Recovery;
   readonly #own = new Map<string, OwnUpload>();
   readonly #host: string | undefined;
+  /** Incarnations under which this engine gave out ids. */
+  readonly #mine = new Set<string>();
   #count = 0;
   #unsubscribe: (() => void) | undefined;
   #stopping: Promise<void> | undefined;
@@ -136,6 +138,7 @@ class Engine implements CommitEngine, UploadHost {
       throw new LongshoreError("cut-off", "this node is not part of the site at the moment: try again");
     }
     this.#count += 1;
+    this.#mine.add(standing.incarnation);
     return `${standing.incarnation}-${this.#count.toString(36)}`;
   }
 
@@ -179,7 +182,7 @@ class Engine implements CommitEngine, UploadHost {
       if (partial === undefined) return undefined;
       if (this.#own.has(partial.id)) return partial;
       // a committed one that its node could not place any more must not be shown as a partial
-      if (round < 3 && !isOwnProcess(ownerOf(partial.id)) && (await this.#helpIfCommitted(partial))) continue;
+      if (round < 3 && !this.#mine.has(ownerOf(partial.id)) && (await this.#helpIfCommitted(partial))) continue;
       const trust = await this.#trust(partial);
       return { id: partial.id, prefix: await countable(this.store, partial, trust), mtimeMs: partial.mtimeMs };
     }
@@ -246,7 +249,7 @@ class Engine implements CommitEngine, UploadHost {
       }
       if (own !== undefined) {
         await own.lose(new LongshoreError("superseded", "the upload went on in another session"));
-      } else if (!isOwnProcess(ownerOf(partial.id))) {
+      } else if (!this.#mine.has(ownerOf(partial.id))) {
         if ((await supersede(this.#coordination, partial.id, this.node)) === "committed") {
           await this.carrier.help(partial.id);
           continue;
@@ -283,7 +286,7 @@ class Engine implements CommitEngine, UploadHost {
     try {
       const own = this.#own.get(partial.id);
       if (own !== undefined && own.state !== "owed") return;
-      if (own === undefined && !isOwnProcess(ownerOf(partial.id))) return; // swept when its owner is gone
+      if (own === undefined && !this.#mine.has(ownerOf(partial.id))) return; // swept when its owner is gone
       if (own !== undefined) await own.lose(new LongshoreError("superseded", "a newer upload replaced it"));
       await this.store.removeClosed(partial.id);
       await this.store.discardUpload(partial.directory);

@@ -1,6 +1,7 @@
-import type { Coordination } from "#coordination/contract.js";
+import type { Coordination, Entry } from "#coordination/contract.js";
 import { keys } from "#coordination/keys.js";
 import { monotonicMs, pause } from "#lib/clock.js";
+import { LongshoreError } from "#lib/errors.js";
 import { isProcessGone } from "#lib/incarnation.js";
 import type { Logger } from "#lib/logger.js";
 import type { Store } from "#storage/contract.js";
@@ -97,7 +98,11 @@ export class Recovery {
     for (const entry of entries) {
       const id = entry.key.slice(keys.opPrefix.length);
       const record = parseRecord(entry);
-      if (record.state === "SUPERSEDED" || record.store !== store.name) continue;
+      if (record.state === "SUPERSEDED") {
+        if (ownerOf(id) === incarnation()) await this.#hearOfTakeOver(id, entry);
+        continue;
+      }
+      if (record.store !== store.name) continue;
       seen.add(id);
       const since = this.#firstSeen.get(id) ?? monotonicMs();
       this.#firstSeen.set(id, since);
@@ -109,6 +114,19 @@ export class Recovery {
       }
     }
     for (const id of this.#firstSeen.keys()) if (!seen.has(id)) this.#firstSeen.delete(id);
+  }
+
+  /** One of our own was taken over: its session must stop believing in it. Then nobody needs the record any more. */
+  async #hearOfTakeOver(id: string, entry: Entry): Promise<void> {
+    for (const upload of [...this.#options.own()]) {
+      if (upload.id !== id) continue;
+      if (upload.state === "closing") return; // its commit meets the record itself
+      await upload.lose(new LongshoreError("superseded", "the upload went on in another session"));
+    }
+    await this.#options.coordination.transact({
+      compare: [{ key: entry.key, is: "modified-at", revision: entry.modRevision }],
+      apply: [{ delete: entry.key }],
+    });
   }
 
   async #adoptClosed(owners: ReadonlySet<string>): Promise<void> {
