@@ -2,9 +2,12 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 
 export type Direction = "upload" | "download";
-/** `complete`: the client has its success reply. `partial`: the bytes are kept, not committed. */
-export type TransferOutcome = "complete" | "partial" | "failed";
-export type LoginOutcome = "accepted" | "refused" | "error";
+/** `complete`: the client has its success reply. `partial`: the bytes are kept, not committed. `unknown`: either of them. */
+export const TRANSFER_OUTCOMES = ["complete", "partial", "failed", "unknown"] as const;
+export type TransferOutcome = (typeof TRANSFER_OUTCOMES)[number];
+/** `busy`: too many logins at once; says nothing about the credential. */
+export const LOGIN_OUTCOMES = ["accepted", "refused", "busy"] as const;
+export type LoginOutcome = (typeof LOGIN_OUTCOMES)[number];
 export type StoreCall = "get" | "list" | "transact" | "lease";
 export type StoreOutcome = "ok" | "unavailable" | "unknown" | "error";
 
@@ -36,9 +39,16 @@ export interface Gauges {
 export interface Metrics {
   attach(gauges: Partial<Gauges>): void;
   connectionOpened(): void;
-  /** A connection ended by us before its login: `reason` is one of few fixed words. */
+  /** Turned away before its protocol saw it: `reason` is one of few fixed words. */
   connectionRefused(reason: string): void;
+  /** `reason` is one of few fixed words. */
+  connectionClosed(reason: string): void;
   login(method: string, outcome: LoginOutcome): void;
+  /** SFTP requests by name, and failures by status name; both of closed sets. */
+  requests(name: string, count: number): void;
+  failures(status: string, count: number): void;
+  /** Bytes of the protocol's own stream. */
+  streamBytes(direction: "in" | "out", count: number): void;
   bytes(direction: Direction, count: number): void;
   transferEnded(direction: Direction, outcome: TransferOutcome): void;
   /** From the last byte to the acknowledgement. */
@@ -134,8 +144,12 @@ export function createMetrics(options: MetricsOptions): Metrics {
   });
 
   const opened = counter("longshore_connections_opened_total", "Partner connections taken.");
-  const refused = counter("longshore_connections_refused_total", "Connections ended before a login.", ["reason"]);
+  const refused = counter("longshore_connections_refused_total", "Connections turned away at once.", ["reason"]);
+  const closed = counter("longshore_connections_closed_total", "Connections ended.", ["reason"]);
   const logins = counter("longshore_logins_total", "Login attempts.", ["method", "outcome"]);
+  const requests = counter("longshore_sftp_requests_total", "SFTP requests.", ["request"]);
+  const failures = counter("longshore_sftp_failures_total", "SFTP status replies but OK and EOF.", ["status"]);
+  const stream = counter("longshore_sftp_bytes_total", "Bytes of SFTP's own stream.", ["direction"]);
   const transfers = counter("longshore_transfers_total", "Transfers ended.", ["direction", "outcome"]);
   const transferred = counter("longshore_transfer_bytes_total", "Bytes of files moved.", ["direction"]);
   const commitErrors = counter("longshore_commit_errors_total", "Commits that failed.", ["reason"]);
@@ -158,10 +172,10 @@ export function createMetrics(options: MetricsOptions): Metrics {
   // Series that exist from the start make rates right from the first event on.
   for (const direction of ["upload", "download"] as const) {
     transferred.inc({ direction }, 0);
-    for (const outcome of ["complete", "partial", "failed"] as const) transfers.inc({ direction, outcome }, 0);
+    for (const outcome of TRANSFER_OUTCOMES) transfers.inc({ direction, outcome }, 0);
   }
-  for (const method of ["password", "publickey"]) {
-    for (const outcome of ["accepted", "refused", "error"] as const) logins.inc({ method, outcome }, 0);
+  for (const method of ["password", "publickey", "keyboard-interactive"]) {
+    for (const outcome of LOGIN_OUTCOMES) logins.inc({ method, outcome }, 0);
   }
 
   let totalBytes = 0;
@@ -169,7 +183,11 @@ export function createMetrics(options: MetricsOptions): Metrics {
     attach: (more) => void Object.assign(gauges, more),
     connectionOpened: () => opened.inc(),
     connectionRefused: (reason) => refused.inc({ reason }),
+    connectionClosed: (reason) => closed.inc({ reason }),
     login: (method, outcome) => logins.inc({ method, outcome }),
+    requests: (request, count) => requests.inc({ request }, count),
+    failures: (status, count) => failures.inc({ status }, count),
+    streamBytes: (direction, count) => stream.inc({ direction }, count),
     bytes(direction, count) {
       totalBytes += count;
       transferred.inc({ direction }, count);

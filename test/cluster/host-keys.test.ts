@@ -6,8 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import ssh2 from "ssh2";
+import { generateHostKey, HOST_KEY_KINDS, hostKeyPath, openHostKey, sealHostKey } from "#config/host-keys.js";
 import { sealKey } from "#lib/seal.js";
-import { generateHostKey, HOST_KEY_KINDS, hostKeyPath, openHostKey, sealHostKey } from "./host-keys.js";
 
 const TYPES = { ed25519: "ssh-ed25519", "ecdsa-p256": "ecdsa-sha2-nistp256", "rsa-3072": "ssh-rsa" } as const;
 

@@ -1,0 +1,35 @@
+import type { NodeIdentity, NodeLoad, NodeState } from "#cluster/contract.js";
+import type { Intents } from "#cluster/intents.js";
+import type { MembersView } from "#cluster/members.js";
+import type { Accounts } from "#config/accounts.js";
+import type { SiteSettings } from "#config/site.js";
+import type { ConfigStatus } from "#config/view.js";
+import type { Logger } from "#lib/logger.js";
+
+/** What the node can say of itself at any time, from its very start on. */
+export interface NodeView {
+  readonly identity: NodeIdentity;
+  state(): { readonly state: NodeState; readonly reasons: readonly string[] };
+  /** Whether running sessions are served, whatever the state: what the balancer's health check asks. */
+  serving(): boolean;
+  incarnation(): string | undefined;
+  leaseUsable(): boolean;
+  config(): ConfigStatus;
+  load(): NodeLoad;
+  storage():
+    | { readonly healthy: boolean; readonly problem?: string | undefined; readonly freeBytes?: number | undefined }
+    | undefined;
+  /** Seconds since the process started. */
+  uptime(): number;
+}
+
+export interface AdminParts {
+  readonly node: NodeView;
+  readonly members: MembersView;
+  readonly accounts: Accounts;
+  readonly site: SiteSettings;
+  readonly intents: Intents;
+  /** The page of metrics. */
+  readonly metrics: { render(): Promise<{ readonly contentType: string; readonly body: string }> };
+  readonly logger: Logger;
+}

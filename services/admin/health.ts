@@ -1,0 +1,23 @@
+import type Router from "@koa/router";
+import type { AdminParts } from "./contract.js";
+
+/**
+ * `live`: the process answers. `ready`: new partners are welcome. `serving`: those that are here are served, too, while the
+ * node drains; the balancer ends the sessions of a node that doesn't serve. No token: the balancer has none.
+ */
+export function healthRoutes(router: Router, { node }: AdminParts): void {
+  router.get("/health/live", (ctx) => {
+    ctx.body = { status: "live" };
+  });
+  router.get("/health/ready", (ctx) => {
+    const { state, reasons } = node.state();
+    ctx.status = state === "ready" ? 200 : 503;
+    ctx.body = { status: state === "ready" ? "ready" : "not-ready", state, reasons };
+  });
+  router.get("/health/serving", (ctx) => {
+    const { state, reasons } = node.state();
+    const serving = node.serving();
+    ctx.status = serving ? 200 : 503;
+    ctx.body = { status: serving ? "serving" : "not-serving", state, reasons };
+  });
+}

@@ -1,0 +1,34 @@
+import type Router from "@koa/router";
+import { entityTag, preconditionOf, readJson } from "./body.js";
+import type { AdminParts } from "./contract.js";
+import { HttpError } from "./errors.js";
+
+const BODY_LIMIT = 65_536;
+
+/** The site's settings: always written against the revision that was read, since one write replaces all of them. */
+export function siteRoutes(router: Router, { site, logger }: AdminParts): void {
+  router.get("/api/v1/site", async (ctx) => {
+    const stored = await site.get();
+    ctx.set("etag", entityTag(stored.revision));
+    ctx.body = { ...stored.site, revision: stored.revision };
+  });
+
+  router.put("/api/v1/site", async (ctx) => {
+    const expected = preconditionOf(ctx.headers);
+    if (typeof expected !== "number") {
+      throw new HttpError(428, "Precondition required", "send If-Match with the ETag of GET /api/v1/site");
+    }
+    const body = await readJson(ctx.req, BODY_LIMIT);
+    const stored = await site.put(withoutRevision(body), expected);
+    logger.info("the site's settings were written", { revision: stored.revision });
+    ctx.set("etag", entityTag(stored.revision));
+    ctx.body = { ...stored.site, revision: stored.revision };
+  });
+}
+
+/** `revision` is what we add to an answer; a client that edits one may send it back. */
+function withoutRevision(body: unknown): unknown {
+  if (typeof body !== "object" || body === null || Array.isArray(body)) return body;
+  const { revision: _revision, ...rest } = body as Record<string, unknown>;
+  return rest;
+}

@@ -1,0 +1,50 @@
+import type Router from "@koa/router";
+import type { AdminParts } from "./contract.js";
+import { HttpError } from "./errors.js";
+
+/** The site at a glance: this node, what it sees of the others, and the configuration in force. */
+export function statusRoutes(router: Router, { node, members }: AdminParts): void {
+  router.get("/api/v1/status", (ctx) => {
+    const { state, reasons } = node.state();
+    const { revision, hash, lagMs, faults, trouble } = node.config();
+    const { id, name, slot, version, labels, addresses } = node.identity;
+    const nodes = members.list();
+    ctx.body = {
+      node: {
+        id,
+        name,
+        slot,
+        version,
+        labels,
+        addresses,
+        state,
+        reasons,
+        incarnation: node.incarnation() ?? null,
+        leaseUsable: node.leaseUsable(),
+        uptimeSeconds: Math.round(node.uptime()),
+        load: node.load(),
+        storage: node.storage() ?? null,
+      },
+      config: { revision, hash, lagMs: Math.round(lagMs), faults, trouble: trouble ?? null },
+      sessions: nodes.reduce((sum, each) => sum + each.load.sessions, 0),
+      nodes,
+      nodesBehindMs: Math.round(members.behindMs()),
+    };
+  });
+
+  /** Whether a change is in force everywhere: `revision` is what its reply said. */
+  router.get("/api/v1/cluster/convergence", (ctx) => {
+    const revision = Number(ctx.query.revision);
+    if (!Number.isSafeInteger(revision) || revision < 0) {
+      throw new HttpError(400, "Malformed", "give the revision to wait for: ?revision=42");
+    }
+    const nodes = members.list().map((each) => ({
+      id: each.id,
+      name: each.name,
+      revision: each.revision,
+      hash: each.hash,
+      converged: each.revision >= revision,
+    }));
+    ctx.body = { revision, converged: nodes.length > 0 && nodes.every(({ converged }) => converged), nodes };
+  });
+}

@@ -1,0 +1,274 @@
+import { createAgent } from "#admin/agent.js";
+import { type Admin, createAdmin } from "#admin/server.js";
+import { type Heartbeat, NODE_STATES, type NodeIdentity } from "#cluster/contract.js";
+import { NodeConflictError } from "#cluster/errors.js";
+import { createIntents } from "#cluster/intents.js";
+import { createMembersView } from "#cluster/members.js";
+import { createMembership } from "#cluster/membership.js";
+import { createAccounts } from "#config/accounts.js";
+import { bootstrap } from "#config/bootstrap.js";
+import { ClusterKeyError } from "#config/errors.js";
+import { createSiteSettings } from "#config/site.js";
+import { createConfigView } from "#config/view.js";
+import { pause } from "#lib/clock.js";
+import { LongshoreError, systemCode } from "#lib/errors.js";
+import { createLogger, type RootLogger } from "#observe/logger.js";
+import { createMetrics } from "#observe/metrics.js";
+import { NATIVE_CRYPTO_MEND, nativeCrypto } from "#protocols/sftp/native.js";
+import type { Store } from "#storage/contract.js";
+import { measured, openCoordination } from "./coordination.js";
+import { createDataPath, type DataPath, openStore } from "./data-path.js";
+import { EXIT_FAILED, EXIT_SETTINGS, StartupError } from "./errors.js";
+import { createLoadMeter } from "./load.js";
+import { adminTokenIn, clusterKeyIn, nodeIdIn } from "./local-files.js";
+import { createNodeState } from "./node-state.js";
+import type { NodeSettings } from "./settings.js";
+import { createStorageWatch } from "./storage-health.js";
+import { VERSION } from "./version.js";
+
+export interface App {
+  /**
+   * Resolves when partners are taken. Waits for the store and the storage as long as it takes, saying so in its health.
+   * Rejects with a StartupError, or with code `closed` where `stop` came first. What was started is still to be stopped.
+   */
+  start(): Promise<void>;
+  /** Leaves the balancer and lets transfers end, at most `drainMs`. Ends at once when `stop` is called. */
+  drain(): Promise<void>;
+  /** Ends everything that was started, in reverse. Idempotent, never rejects. */
+  stop(): Promise<void>;
+}
+
+/** Past so long without the store's quorum, an account may have been disabled without our knowing: sessions end. */
+const CUT_OFF_GRACE_MS = 60_000;
+/** From the state `draining` to a balancer that has surely noticed: four of its agent checks. */
+const LEAVE_MS = 1_000;
+
+/** The only composition root: makes every part of a node and hands each one what it needs. Throws StartupError. */
+export function createApp(settings: NodeSettings): App {
+  const token = adminTokenIn(settings.adminTokenFile);
+  const clusterKey = clusterKeyIn(settings.clusterKeyFile);
+  const identity = identityOf(settings);
+
+  const logger = createLogger({ node: settings.name, level: settings.logLevel });
+  const metrics = createMetrics({ node: settings.name, version: VERSION, states: NODE_STATES });
+  const coordination = measured(openCoordination(settings, logger), metrics);
+  const stopping = new AbortController();
+
+  const config = createConfigView({ coordination, clusterKey, logger });
+  const members = createMembersView({ coordination });
+  let store: Store | undefined;
+  let dataPath: DataPath | undefined;
+  let listening = false;
+
+  const load = createLoadMeter({
+    totalBytes: () => metrics.totalBytes,
+    sessions: () => dataPath?.sessions ?? 0,
+    transfers: () => dataPath?.transfers ?? 0,
+  });
+  const heartbeat = (): Heartbeat => {
+    const { revision, hash, lagMs } = config.status();
+    return { ...state.now(), revision, hash, lagMs, load: load.now() };
+  };
+  const membership = createMembership({ coordination, identity, heartbeat, logger });
+  const storage = createStorageWatch({
+    probe: () => store?.probe() ?? Promise.reject(new LongshoreError("unavailable", "it isn't open")),
+    onChange: () => state.check(),
+    logger,
+  });
+  const state = createNodeState({
+    conditions: () => ({
+      drainWished: membership.drainWished(),
+      leaseUsable: membership.usable(),
+      membershipProblem: membership.problem(),
+      configLoaded: config.loaded(),
+      configProblem: config.status().faults[0] && "the configuration in the store can't be used: see the log",
+      storage: storage.health(),
+      listening,
+    }),
+    onChange: () => membership.touch(),
+    logger,
+  });
+
+  /** A full storage takes no uploads, but nothing is won by ending the sessions that read from it or clean it up. */
+  const serving = (): boolean => {
+    const now = state.now().state;
+    if (!listening || dataPath === undefined) return false;
+    return now === "ready" || now === "draining" || (membership.usable() && storage.health()?.code === "no-space");
+  };
+  const startedAt = performance.now();
+  const admin = createAdmin({
+    host: settings.admin.host,
+    port: settings.admin.port,
+    token,
+    node: {
+      identity,
+      state: () => state.now(),
+      serving,
+      incarnation: () => membership.current()?.incarnation,
+      leaseUsable: () => membership.usable(),
+      config: () => config.status(),
+      load: () => load.now(),
+      storage: () => storage.health(),
+      uptime: () => (performance.now() - startedAt) / 1_000,
+    },
+    members,
+    accounts: createAccounts({ coordination }),
+    site: createSiteSettings({ coordination }),
+    intents: createIntents({ coordination }),
+    metrics,
+    logger,
+  });
+  const agent = settings.agent && createAgent({ ...settings.agent, state: () => state.now().state });
+
+  metrics.attach({
+    sessions: () => dataPath?.sessions ?? 0,
+    transfers: () => dataPath?.transfers ?? 0,
+    connections: () => dataPath?.connections() ?? { authenticated: 0, unauthenticated: 0 },
+    configRevision: () => config.status().revision,
+    configLagMs: () => config.status().lagMs,
+    configInvalid: () => config.status().faults.length > 0,
+    leaseUsable: () => membership.usable(),
+    state: () => state.now().state,
+    storageFreeBytes: () => storage.health()?.freeBytes,
+    storageHealthy: () => storage.health()?.healthy ?? false,
+    nativeCrypto: () => NATIVE_CRYPTO,
+  });
+
+  const ends: (() => Promise<void> | void)[] = [
+    () => logger.close(),
+    () => metrics.close(),
+    () => coordination.close(),
+  ];
+
+  const start = async (): Promise<void> => {
+    const { signal } = stopping;
+    logger.info("the node starts", { version: VERSION, id: identity.id, slot: identity.slot, pid: process.pid });
+    if (!NATIVE_CRYPTO) logger.error("ssh2's native crypto isn't loaded", { mend: NATIVE_CRYPTO_MEND });
+
+    await listenForOperators(admin, agent);
+    state.start();
+    ends.push(() => state.stop());
+    ends.push(() => members.stop());
+    members.onChange((nodes) => {
+      // Another node has a newer configuration than we heard of: our watch missed it, or will tell any moment.
+      if (nodes.some((each) => each.revision > config.status().revision)) config.refresh();
+    });
+    members.start();
+
+    ends.push(() => membership.stop());
+    ends.push(() => config.stop());
+    membership.onChange(() => state.check());
+    config.onChange(() => membership.touch());
+    const [snapshot] = await Promise.all([loadConfig(signal), membership.start(signal)]);
+
+    ends.push(() => storage.stop());
+    const { id: siteId } = snapshot.site;
+    store = await openStore({ settings, siteId, coordination, logger, onProblem: storage.report, signal });
+    storage.start();
+    dataPath = createDataPath({ settings, identity, coordination, membership, config, store, metrics, logger });
+    ends.push(() => dataPath?.stop());
+    ends.push(watchCutOff(dataPath));
+    await dataPath.listen();
+    listening = true;
+    state.check();
+  };
+
+  const listenForOperators = async (...listeners: readonly (Pick<Admin, "listen" | "close"> | undefined)[]) => {
+    for (const each of listeners) {
+      if (each === undefined) continue;
+      ends.push(() => each.close());
+      await each.listen();
+    }
+  };
+
+  const loadConfig = async (signal: AbortSignal) => {
+    await bootstrap({ coordination, clusterKey, siteName: settings.site, logger, signal });
+    return await config.start(signal);
+  };
+
+  /** Ends all sessions when the node is cut off for too long, and takes partners again when it is back. */
+  const watchCutOff = (path: DataPath): (() => void) => {
+    let suspended = false;
+    const timer = setInterval(() => {
+      const over = state.cutOffMs() > CUT_OFF_GRACE_MS;
+      if (over === suspended) return;
+      suspended = over;
+      if (!over) path.resume();
+      else {
+        logger.warn("cut off for too long: accounts may have changed, so sessions end", { graceMs: CUT_OFF_GRACE_MS });
+        void path.suspend("this node is cut off from its site");
+      }
+    }, 1_000).unref();
+    return () => clearInterval(timer);
+  };
+
+  let started: Promise<void> | undefined;
+  let stopped: Promise<void> | undefined;
+  return {
+    start() {
+      started ??= start().catch((error: unknown) => {
+        throw asStartupError(error, settings);
+      });
+      return started;
+    },
+    async drain() {
+      state.stopping();
+      if (stopping.signal.aborted || !listening || dataPath === undefined) return;
+      logger.info("the node drains", { sessions: dataPath.sessions, transfers: dataPath.transfers });
+      // The listener stays open until the balancers have noticed: nobody shall be sent to a closed door.
+      if (agent !== undefined) await pause(LEAVE_MS, stopping.signal);
+      await dataPath.drain(settings.drainMs, stopping.signal);
+    },
+    stop() {
+      stopped ??= (async () => {
+        state.stopping();
+        stopping.abort();
+        // A start under way may still open something: it is let end, so that it is closed, too.
+        await started?.catch(() => {});
+        listening = false;
+        await unwind(ends, logger);
+      })();
+      return stopped;
+    },
+  };
+}
+
+const NATIVE_CRYPTO = nativeCrypto();
+
+function identityOf(settings: NodeSettings): NodeIdentity {
+  const { name, slot, labels, sftp, admin, agent } = settings;
+  const where = ({ host, port }: { host: string; port: number }) =>
+    `${host.includes(":") ? `[${host}]` : host}:${port}`;
+  const addresses = {
+    sftp: where(sftp),
+    admin: where(admin),
+    ...(agent === undefined ? {} : { agent: where(agent) }),
+  };
+  return { id: nodeIdIn(settings.dataDirectory), name, slot, labels, version: VERSION, addresses };
+}
+
+/** In reverse order; what fails to end keeps nothing else from ending. */
+async function unwind(ends: (() => Promise<void> | void)[], logger: RootLogger): Promise<void> {
+  for (let end = ends.pop(); end !== undefined; end = ends.pop()) {
+    // The last one is the log itself.
+    if (ends.length === 0) logger.info("the node has ended");
+    try {
+      await end();
+    } catch (error) {
+      logger.error("a part of the node failed to end", { error });
+    }
+  }
+}
+
+function asStartupError(error: unknown, settings: NodeSettings): unknown {
+  if (error instanceof StartupError) return error;
+  if (error instanceof NodeConflictError) return new StartupError(error.message, EXIT_SETTINGS, error);
+  if (error instanceof ClusterKeyError)
+    return new StartupError(`clusterKeyFile: ${error.message}`, EXIT_SETTINGS, error);
+  if (systemCode(error) === "EADDRINUSE") {
+    const { host, port } = settings.sftp;
+    return new StartupError(`sftp: port ${port} is taken on ${host}: give "sftp" another one`, EXIT_FAILED, error);
+  }
+  if (error instanceof LongshoreError && error.code === "closed") return error;
+  return new StartupError(error instanceof Error ? error.message : String(error), EXIT_FAILED, error);
+}

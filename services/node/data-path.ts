@@ -1,0 +1,175 @@
+import type { Verifier } from "#auth/contract.js";
+import { createVerifier } from "#auth/verifier.js";
+import type { Membership, NodeIdentity } from "#cluster/contract.js";
+import { createCommitEngine } from "#commit/engine.js";
+import type { RunningConfigView } from "#config/view.js";
+import type { Coordination } from "#coordination/contract.js";
+import { createBackoff } from "#lib/backoff.js";
+import { monotonicMs, pause } from "#lib/clock.js";
+import { LongshoreError } from "#lib/errors.js";
+import type { Logger } from "#lib/logger.js";
+import type { Metrics } from "#observe/metrics.js";
+import { createListener } from "#protocols/net/listener.js";
+import { createSftpServer, type SftpServer } from "#protocols/sftp/server.js";
+import { createSessions } from "#sessions/sessions.js";
+import type { Store } from "#storage/contract.js";
+import { createPosixStore } from "#storage/posix/store.js";
+import { commitObserver, connectionObserver, transferObserver } from "./observers.js";
+import type { NodeSettings } from "./settings.js";
+
+export interface DataPathOptions {
+  readonly settings: NodeSettings;
+  readonly identity: NodeIdentity;
+  readonly coordination: Coordination;
+  readonly membership: Membership;
+  readonly config: RunningConfigView;
+  readonly store: Store;
+  readonly metrics: Metrics;
+  readonly logger: Logger;
+}
+
+/** Everything that a partner's byte passes through, from the listener to the storage. */
+export interface DataPath {
+  /** Resolves once partners are taken. Throws the system's error. */
+  listen(): Promise<void>;
+  readonly sessions: number;
+  readonly transfers: number;
+  connections(): { readonly authenticated: number; readonly unauthenticated: number };
+  /** Ends all sessions and takes no new ones, until `resume`. Idempotent. */
+  suspend(reason: string): Promise<void>;
+  resume(): void;
+  /** Takes nothing new and waits until no transfer runs, at most `mostMs` or until `signal` aborts. */
+  drain(mostMs: number, signal: AbortSignal): Promise<void>;
+  /** Ends what is left. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** A client that puts many files has short gaps between them: only so long a silence means that it is done. */
+const QUIET_MS = 500;
+const DRAIN_TICK_MS = 50;
+/** A commit that hangs on the store must not hang the process's end: recovery finishes it. */
+const LAST_COMMITS_MS = 10_000;
+
+export function createDataPath(options: DataPathOptions): DataPath {
+  const { settings, identity, config, membership, store, metrics, logger } = options;
+  const transfers = transferObserver(metrics);
+  const observer = connectionObserver(metrics);
+  const engine = createCommitEngine({
+    coordination: options.coordination,
+    store,
+    standing: membership,
+    node: identity.name,
+    nodeId: identity.id,
+    partialLifetimeMs: () => config.snapshot().site.partialLifetimeHours * 3_600_000,
+    observer: commitObserver(metrics),
+    logger,
+  });
+  const sessions = createSessions({ config, store, engine, logger, observer: transfers });
+  const verifier: Verifier = createVerifier({ config, logger });
+  const newServer = (): SftpServer => createSftpServer({ config, verifier, sessions, logger, observer });
+
+  let server: SftpServer | undefined = newServer();
+  const listener = createListener({
+    host: settings.sftp.host,
+    port: settings.sftp.port,
+    ...(settings.balancers === undefined ? {} : { balancers: settings.balancers }),
+    limits: () => config.snapshot().site.sftp,
+    onConnection(socket, client, release) {
+      if (server !== undefined) server.accept(socket, client, release);
+      else socket.destroy();
+    },
+    onHealthCheck: (socket) => (server === undefined ? socket.destroy() : server.greet(socket)),
+    logger,
+    observer,
+  });
+
+  const endServer = async (reason: string): Promise<void> => {
+    const ending = server;
+    server = undefined;
+    if (ending !== undefined) await Promise.race([ending.close(reason), pause(LAST_COMMITS_MS)]);
+  };
+
+  let stopped: Promise<void> | undefined;
+  return {
+    async listen() {
+      engine.start();
+      const { address, port } = await listener.listen();
+      logger.info("partners are taken", { address, port, protocol: "sftp" });
+    },
+    get sessions() {
+      return sessions.count;
+    },
+    get transfers() {
+      return transfers.running;
+    },
+    connections() {
+      const unauthenticated = listener.unauthenticated;
+      return { authenticated: Math.max(0, (server?.connections() ?? 0) - unauthenticated), unauthenticated };
+    },
+    suspend: endServer,
+    resume() {
+      if (stopped === undefined) server ??= newServer();
+    },
+    async drain(mostMs, signal) {
+      await listener.close();
+      const until = monotonicMs() + mostMs;
+      let quietSince: number | undefined;
+      while (!signal.aborted && monotonicMs() < until && (server?.connections() ?? 0) > 0) {
+        if (transfers.running > 0) quietSince = undefined;
+        else quietSince ??= monotonicMs();
+        if (quietSince !== undefined && monotonicMs() - quietSince >= QUIET_MS) break;
+        await pause(DRAIN_TICK_MS, signal);
+      }
+      if (transfers.running > 0)
+        logger.warn("transfers are cut: they can be resumed", { transfers: transfers.running });
+    },
+    stop() {
+      stopped ??= (async () => {
+        await listener.close();
+        await endServer("the server is stopping");
+        await engine.stop();
+      })();
+      return stopped;
+    },
+  };
+}
+
+export interface OpenStoreOptions {
+  readonly settings: NodeSettings;
+  readonly siteId: string;
+  readonly coordination: Coordination;
+  readonly logger: Logger;
+  /** Hears why the storage can't be opened yet. */
+  readonly onProblem: (error: unknown) => void;
+  readonly signal: AbortSignal;
+}
+
+/** Says that some node of the site has used the storage: from then on a missing sentinel is a missing mount. */
+const STORE_USED = "stores/main";
+
+/** Opens the shared storage, however long it takes until it is mounted. Rejects when `signal` aborts. */
+export async function openStore(options: OpenStoreOptions): Promise<Store> {
+  const { settings, siteId, coordination, logger, onProblem, signal } = options;
+  const backoff = createBackoff({ firstMs: 100, mostMs: 2_000 });
+  while (!signal.aborted) {
+    try {
+      const used = await coordination.get(STORE_USED);
+      const store = await createPosixStore({
+        root: settings.storage.path,
+        local: settings.storage.local,
+        siteId,
+        initialize: used === undefined,
+      });
+      if (used === undefined) {
+        const apply = [{ put: STORE_USED, value: JSON.stringify({ site: siteId }) }];
+        await coordination.transact({ compare: [{ key: STORE_USED, is: "absent" }], apply });
+        logger.info("the storage is the site's from now on", { path: settings.storage.path });
+      }
+      return store;
+    } catch (error) {
+      onProblem(error);
+      await backoff.wait(signal);
+    }
+  }
+  throw new LongshoreError("closed", "stopped while waiting for the storage");
+}
