@@ -26,7 +26,12 @@ export class AdminError extends CliError {
 }
 
 const TIMEOUT_MS = 15_000;
-const problemSchema = z.looseObject({ title: z.string().optional(), detail: z.string().optional() });
+const problemSchema = z.looseObject({
+  title: z.string().optional(),
+  detail: z.string().optional(),
+  /** Of a body that isn't valid: what is wrong, and where. */
+  faults: z.array(z.looseObject({ path: z.string(), message: z.string() })).optional(),
+});
 
 /** Asks the admin API. Returns the JSON of the answer, undefined where there is none. */
 export async function askAdmin(access: AdminAccess, path: string, request: AdminRequest = {}): Promise<unknown> {
@@ -80,6 +85,8 @@ function neverConnected(error: unknown): boolean {
 function refusal(status: number, path: string, text: string): string {
   const problem = parseProblem(text);
   const said = [problem?.title, problem?.detail].filter((part) => part !== undefined && part !== "").join(": ");
+  const faults = (problem?.faults ?? []).map(({ path: where, message }) => `\n  ${where}: ${message}`).join("");
+  if (faults !== "") return `${said}${faults}`;
   return said === "" ? `the admin API refused ${path} with status ${status}` : said;
 }
 

@@ -10,7 +10,7 @@ import { randomPassword } from "../up/secrets.js";
 import { answerAs, type ClientOptions, withSite } from "./shared.js";
 
 const accountSchema = z.looseObject({ name: z.string() });
-const accountsSchema = z.union([z.array(accountSchema), z.looseObject({ accounts: z.array(accountSchema) })]);
+const accountsSchema = z.looseObject({ accounts: z.array(accountSchema) });
 
 interface AddOptions extends ClientOptions {
   readonly passwordFile?: string;
@@ -49,8 +49,7 @@ export function addAccountCommands(program: Command): void {
 }
 
 async function list(options: ClientOptions): Promise<void> {
-  const answer = answerAs(accountsSchema, await askAdmin(adminAccess(options), "/api/v1/accounts"));
-  const accounts = Array.isArray(answer) ? answer : answer.accounts;
+  const { accounts } = answerAs(accountsSchema, await askAdmin(adminAccess(options), "/api/v1/accounts"));
   if (options.output === "json") process.stdout.write(json(accounts));
   else
     process.stdout.write(

@@ -3,12 +3,13 @@ import { z } from "zod";
 import { askAdmin } from "../admin-client.js";
 import { CliError, EXIT } from "../errors.js";
 import { siteDirectory } from "../layout.js";
-import { cell, json, table } from "../output.js";
+import { json } from "../output.js";
 import { adminAccess, siteEndpoints } from "../site-access.js";
 import { down, up } from "../up/command.js";
 import { DEFAULT_ACCOUNT, DEFAULT_BASE_PORT, DEFAULT_NODES, upOptionsSchema } from "../up/options.js";
 import { panel } from "../up/panel.js";
 import { SUPERVISE_COMMAND, supervise } from "../up/supervisor.js";
+import { nodeSchema, nodeTable } from "./nodes.js";
 import { answerAs, type ClientOptions, withSite } from "./shared.js";
 
 interface UpFlags {
@@ -70,16 +71,22 @@ function upOptions(flags: UpFlags) {
   throw new CliError(EXIT.usage, z.prettifyError(parsed.error));
 }
 
+const statusSchema = z.looseObject({
+  node: z.looseObject({ name: z.string(), state: z.string() }),
+  config: z.looseObject({ revision: z.number() }),
+  sessions: z.number(),
+  nodes: z.array(nodeSchema),
+});
+
 async function status(options: ClientOptions): Promise<void> {
-  const answer = answerAs(z.looseObject({}), await askAdmin(adminAccess(options), "/api/v1/status"));
-  if (options.output === "json") process.stdout.write(json(answer));
-  else
-    process.stdout.write(
-      table(
-        ["FIELD", "VALUE"],
-        Object.entries(answer).map(([field, value]) => [field, cell(value)]),
-      ),
-    );
+  const answer = answerAs(statusSchema, await askAdmin(adminAccess(options), "/api/v1/status"));
+  if (options.output === "json") {
+    process.stdout.write(json(answer));
+    return;
+  }
+  const { node, config, sessions, nodes } = answer;
+  const asked = `asked ${node.name} (${node.state}), configuration revision ${config.revision}`;
+  process.stdout.write(`${nodes.length} nodes, ${sessions} sessions; ${asked}\n\n${nodeTable(nodes)}`);
 }
 
 function wholeNumber(text: string): number {
