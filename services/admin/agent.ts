@@ -22,11 +22,11 @@ const MAX_CONNECTIONS = 128;
 
 /**
  * HAProxy's agent check: one line, then the end. It only says whether new sessions are welcome; whether the node is alive
- * is the health check's to say. So a cut-off node is `up` here and down there. `ready` takes back an earlier `drain`,
- * which HAProxy would else keep over the node's restart.
+ * is the health check's to say. A cut-off node gets new sessions only as the balancer's last resort. `ready` takes back an
+ * earlier `drain`, which HAProxy would else keep over the node's restart.
  */
 export function agentAnswer(state: NodeState): string {
-  return state === "draining" ? "drain\n" : "ready up\n";
+  return state === "draining" || state === "cut-off" ? "drain\n" : "ready up\n";
 }
 
 export function createAgent(options: AgentOptions): Agent {

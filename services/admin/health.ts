@@ -2,8 +2,8 @@ import type Router from "@koa/router";
 import type { AdminParts } from "./contract.js";
 
 /**
- * `live`: the process answers. `ready`: new partners are welcome. `serving`: those that are here are served, too, while the
- * node drains; the balancer ends the sessions of a node that doesn't serve. No token: the balancer has none.
+ * `live`: the process answers. `ready`: new partners are welcome. `serving`: those that are here are served, also while
+ * the node drains, and for some time while it is cut off; the balancer ends the sessions of a node that doesn't serve. No token: the balancer has none.
  */
 export function healthRoutes(router: Router, { node }: AdminParts): void {
   router.get("/health/live", (ctx) => {

@@ -17,15 +17,18 @@ export const DEFAULT_MAX_CONNECTIONS = 4000;
 export const DEFAULT_THREADS = 2;
 export const DEFAULT_CONNECT_MS = 300;
 
-/** 200 in the states `ready` and `draining`: a draining node must not look dead, or its sessions would be ended. */
+/** 200 while the node serves its sessions, also draining or cut off: such a node must not look dead, or they would be ended. */
 export const HEALTH_PATH = "/health/serving";
 
 /**
  * The whole haproxy.cfg of a site, the same for `longshore up`, compose and Ansible; HAProxy 2.6 and 3.0 take it. Pure.
  *
  * Two things take a node out, and they mean different things:
- * - its health check fails (killed, hung, cut off): DOWN, and its sessions are ended so that clients come back elsewhere;
- * - its agent says `drain`: UP at weight 0, no new sessions, and the running ones go on for as long as they like.
+ * - its health check fails (killed, hung, cut off for too long): DOWN, and its sessions are ended so that clients come back
+ *   elsewhere;
+ * - its agent says `drain` (draining, or cut off from the store): UP at weight 0, no new sessions, and the running ones go on.
+ * Each node stands there twice: its second server, a backup without an agent, gets new sessions when no node is full any
+ * more. So a site that lost its store still lets partners read, rather than nobody at all.
  *
  * Throws a TypeError where the options would make a file that HAProxy refuses or that exposes the statistics.
  */
@@ -109,13 +112,16 @@ function sftpSection(options: BalancerOptions): string {
       "observe layer4 error-limit 1 on-error fastinter",
       "on-marked-down shutdown-sessions",
     ].join(" "),
-    ...options.nodes.map((node) => sftpServer(node)),
+    ...options.nodes.map((node) => `${sftpServer(node, node.name)} agent-port ${node.agentPort}`),
+    ...options.nodes.map((node) => `${sftpServer(node, `${node.name}${LAST_RESORT}`)} no-agent-check backup`),
   ]);
 }
 
-function sftpServer(node: BalancedNode): string {
-  const address = where({ host: node.host, port: node.sftpPort });
-  return `server ${node.name} ${address} port ${node.adminPort} agent-port ${node.agentPort}`;
+/** Ends the name of a node's second server. */
+const LAST_RESORT = "-last-resort";
+
+function sftpServer(node: BalancedNode, name: string): string {
+  return `server ${name} ${where({ host: node.host, port: node.sftpPort })} port ${node.adminPort}`;
 }
 
 function adminSection(address: Address, options: BalancerOptions): string {

@@ -89,12 +89,11 @@ export function createApp(settings: NodeSettings): App {
     logger,
   });
 
-  /** A full storage takes no uploads, but nothing is won by ending the sessions that read from it or clean it up. */
-  const serving = (): boolean => {
-    const now = state.now().state;
-    if (!listening || dataPath === undefined) return false;
-    return now === "ready" || now === "draining" || (membership.usable() && storage.health()?.code === "no-space");
-  };
+  /**
+   * Whether those that are here are served: their sessions end where this is false. A node that is cut off or whose storage
+   * is full or gone says so by its state; its sessions still read, or hear a clear error, and nothing is won by ending them.
+   */
+  const serving = (): boolean => listening && dataPath !== undefined && !dataPath.suspended;
   const startedAt = performance.now();
   const admin = createAdmin({
     host: settings.admin.host,

@@ -38,6 +38,7 @@ export interface DataPath {
   /** Ends all sessions and takes no new ones, until `resume`. Idempotent. */
   suspend(reason: string): Promise<void>;
   resume(): void;
+  readonly suspended: boolean;
   /** Takes nothing new and waits until no transfer runs, at most `mostMs` or until `signal` aborts. */
   drain(mostMs: number, signal: AbortSignal): Promise<void>;
   /** Ends what is left. Idempotent. */
@@ -107,6 +108,9 @@ export function createDataPath(options: DataPathOptions): DataPath {
       return { authenticated: Math.max(0, (server?.connections() ?? 0) - unauthenticated), unauthenticated };
     },
     suspend: endServer,
+    get suspended() {
+      return server === undefined;
+    },
     resume() {
       if (stopped === undefined) server ??= newServer();
     },
