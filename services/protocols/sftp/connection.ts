@@ -323,7 +323,7 @@ export class SftpConnection {
       subsystem.end(detail);
     }
     const { bytesRead, bytesWritten } = this.#socket;
-    const silent = bytesRead === 0 && reason === "client";
+    const silent = bytesRead === 0 && (reason === "client" || reason === "lost");
     // A balancer or a monitor that connects and hangs up, every two seconds: not worth a line each.
     this.#logger[silent ? "debug" : "info"]("connection ended", {
       reason,
