@@ -34,6 +34,12 @@ export interface Upload {
   readonly resumedAt: number;
   /** Calls back once when the upload was taken over or lost its place: `error` is what the client shall hear. */
   onLost(callback: (error: LongshoreError) => void): void;
+  /**
+   * Undefined while this node can commit. Else no more bytes may be acknowledged: some clients take the last acknowledged
+   * write for success and ignore a failed close (clients.md, finding 3). Resolves when it can again, rejects with `cut-off`
+   * when that takes too long.
+   */
+  held(): Promise<void> | undefined;
   /** Makes its target name show this upload as the account's partial. A fresh one that replaces is pointed from the start. */
   point(): Promise<void>;
   /** From now on a loss of the connection leaves no partial (random changes to an old file can't be resumed). */

@@ -11,6 +11,10 @@ const ANSWER_MS = 11_000;
 /** Up to here a commit that could not be sent is tried again before the client hears of it. */
 const SEND_MS = 6_000;
 
+/** Writes of a node that can't commit wait so long for it to be able to again. */
+const HOLD_MS = 8_000;
+const HOLD_STEP_MS = 50;
+
 /** What an upload needs of the engine. */
 export interface UploadHost {
   readonly store: Store;
@@ -46,6 +50,7 @@ export class OwnUpload implements Upload {
   #record: CommittedRecord | undefined;
   #replaces: number | undefined;
   #releasing: Promise<void> | undefined;
+  #holding: Promise<void> | undefined;
 
   constructor(host: UploadHost, name: PartialName, file: StagedFile, actor: Actor, resumed: boolean, pointed: boolean) {
     this.#host = host;
@@ -60,6 +65,14 @@ export class OwnUpload implements Upload {
   onLost(callback: (error: LongshoreError) => void): void {
     this.#onLost = callback;
     if (this.#lost) callback(this.#lost);
+  }
+
+  held(): Promise<void> | undefined {
+    if (this.#host.incarnation() !== undefined) return undefined;
+    this.#holding ??= this.#hold().finally(() => {
+      this.#holding = undefined;
+    });
+    return this.#holding;
   }
 
   async point(): Promise<void> {
@@ -208,6 +221,16 @@ export class OwnUpload implements Upload {
     if (outcome.kind !== "committed") throw this.#failed(errorOf(outcome));
     observer.committed((monotonicMs() - started) / 1_000);
     return { size: sealed.size };
+  }
+
+  async #hold(): Promise<void> {
+    const until = monotonicMs() + HOLD_MS;
+    while (this.#host.incarnation() === undefined) {
+      if (monotonicMs() > until) {
+        throw new LongshoreError("cut-off", "this node is cut off from the site: the upload is kept, resume it later");
+      }
+      await pause(HOLD_STEP_MS);
+    }
   }
 
   /** Carries it, under a new incarnation if the old one ends before the transaction could be sent. */

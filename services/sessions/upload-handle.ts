@@ -241,8 +241,25 @@ export class UploadHandle implements FileHandle {
         return;
       }
       this.#options.log.moved(bytes);
-      done();
+      const held = this.#upload.held();
+      if (held === undefined) done();
+      else this.#acknowledgeAfter(held, bytes, done);
     });
+  }
+
+  #acknowledgeAfter(held: Promise<void>, bytes: number, done: (error?: Error) => void): void {
+    this.#waiting += bytes;
+    held.then(
+      () => {
+        this.#waiting -= bytes;
+        done(this.#failure);
+      },
+      (error) => {
+        this.#waiting -= bytes;
+        this.#failure ??= asLongshoreError(error, "this node is cut off");
+        done(this.#failure);
+      },
+    );
   }
 
   /** Runs behind what is being prepared, and holds writes back until it is done. */

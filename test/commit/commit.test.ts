@@ -191,3 +191,23 @@ test("forty uploads closed at once share transactions and all come through", asy
   }
   await settled(world);
 });
+
+test("a node that can't commit acknowledges no more bytes, until it can again", async () => {
+  const world = await createWorld();
+  const node = await world.node();
+  const alice = node.session();
+  const handle = await alice.open("/f", intent.put);
+  await write(handle, 0, "abc");
+  await node.die();
+  const late = write(handle, 3, "def");
+  const first = await Promise.race([
+    late.then(() => "told"),
+    new Promise((resolve) => setTimeout(resolve, 300, "held")),
+  ]);
+  assert.equal(first, "held");
+  assert.ok(handle.pendingBytes >= 3, "backpressure counts it");
+  await node.rejoin();
+  await late;
+  await handle.close();
+  assert.equal(await readFile(join(world.root, "alice/f"), "utf8"), "abcdef");
+});
