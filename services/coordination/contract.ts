@@ -51,7 +51,7 @@ export interface CallOptions {
 }
 
 export interface ListOptions extends CallOptions {
-  /** At most so many entries. Default: all, fetched in pages at one revision. */
+  /** At most so many entries, from 1. Default: all, fetched in pages at one revision. */
   readonly limit?: number;
   /** Keys only: values come back empty. */
   readonly keysOnly?: boolean;
@@ -75,7 +75,7 @@ export interface Lease {
   usable(): boolean;
   /** True once the store said that the lease is gone, or it was released. Never becomes false again. */
   ended(): boolean;
-  /** Calls back once when `ended()` becomes true. */
+  /** Calls back once when `ended()` becomes true, or soon where it already is. */
   onEnded(callback: () => void): void;
   /** Calls back whenever `usable()` changes (checked by timer, so up to 100 ms late; `usable()` itself is exact). */
   onUsableChange(callback: (usable: boolean) => void): void;
@@ -105,19 +105,28 @@ export interface Watch {
 export interface Coordination {
   /** Linearizable. Throws `StoreUnavailableError`. */
   get(key: string, options?: CallOptions): Promise<Entry | undefined>;
-  /** Linearizable, all pages at one revision (a compaction in between starts it over). Sorted by key. */
+  /**
+   * Linearizable, all pages at one revision (a compaction in between starts it over). Sorted by the keys' UTF-8 bytes.
+   * The deadline is the whole list's: give a long one more. Throws `StoreUnavailableError`.
+   */
   list(prefix: string, options?: ListOptions): Promise<Listing>;
   /**
    * Compare and set, atomically. Never repeated by the backend. Throws `OutcomeUnknownError` where it may have been
-   * applied, `StoreUnavailableError` where it certainly wasn't, `LeaseGoneError` where a put names a lease that doesn't exist.
+   * applied, `StoreUnavailableError` where it certainly wasn't, `LeaseGoneError` where a put names a lease that doesn't
+   * exist (looked at only when the compares hold). One with too many operations or bytes, or that changes a key twice,
+   * is refused before it is sent: `LongshoreError` with `limit` or `invalid-argument`. One that changes nothing leaves
+   * the revision as it is.
    */
   transact(transaction: Transaction, options?: CallOptions): Promise<TransactionResult>;
-  /** Grants a lease and keeps it alive. Throws `StoreUnavailableError`. */
+  /** Grants a lease and keeps it alive, over any member that answers. Throws `StoreUnavailableError`. */
   lease(options?: LeaseOptions): Promise<Lease>;
   /** Follows a prefix. Reconnects by itself for ever; `hint` is never called after `close()`. */
   watch(prefix: string, hint: (hint: WatchHint) => void): Watch;
   /** How many operations or compares one transaction may hold. */
   readonly maxOperations: number;
-  /** Ends connections, watches and keep-alives (leases themselves run out). Idempotent. */
+  /**
+   * Ends connections, watches and keep-alives (leases themselves run out). Calls in flight end with
+   * `OutcomeUnknownError` or `StoreUnavailableError`, later ones with the latter. Idempotent.
+   */
   close(): Promise<void>;
 }

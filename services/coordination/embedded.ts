@@ -1,6 +1,5 @@
 import { join } from "node:path";
 import { monotonicMs } from "#lib/clock.js";
-import { systemCode } from "#lib/errors.js";
 import type { Logger } from "#lib/logger.js";
 import type {
   CallOptions,
@@ -77,7 +76,6 @@ class EmbeddedCoordination implements Coordination {
   #queue: Job[] = [];
   #flushing: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
-  #broken: unknown;
 
   constructor(tables: EmbeddedTables, unlock: () => void, logger: Logger | undefined) {
     this.#tables = tables;
@@ -191,9 +189,6 @@ class EmbeddedCoordination implements Coordination {
 
   #assertOpen(): void {
     if (this.#closed) throw new StoreUnavailableError("the coordination store is closed");
-    if (this.#broken) {
-      throw new StoreUnavailableError("the embedded store's disk failed; check it and restart", this.#broken);
-    }
   }
 
   async #readable(): Promise<void> {
@@ -274,7 +269,7 @@ class EmbeddedCoordination implements Coordination {
   /** Forgets the lease at once and deletes its keys; resolves when that is on the disk, or never will be from here. */
   #endLease(lease: EmbeddedLease): Promise<void> {
     this.#leases.delete(lease.id);
-    if (this.#closed || this.#broken) return Promise.resolve();
+    if (this.#closed) return Promise.resolve();
     return new Promise((resolve) => {
       this.#enqueue({
         started: false,
@@ -334,19 +329,21 @@ class EmbeddedCoordination implements Coordination {
     return outcomes;
   }
 
+  /**
+   * The store goes on after a failed commit: LMDB never overwrites pages of the last good one, so a disk that was full
+   * or failed for a moment costs this batch alone. Where its root page itself could not be written, LMDB refuses all
+   * that follows.
+   */
   #failBatch(batch: readonly Job[], evaluated: boolean, error: unknown): void {
-    const code = systemCode(error) ?? (error as { code?: unknown } | null)?.code;
-    this.#logger?.error("the embedded store failed to write", { code, error: String(error) });
+    this.#logger?.error("the embedded store could not write; check its disk", { error: String(error) });
     for (const job of batch) {
       // Until the commit began, LMDB has nothing of it; from then on only the disk knows.
       job.fail(
         evaluated
-          ? new OutcomeUnknownError("the disk failed while the transaction was being written", error)
+          ? new OutcomeUnknownError("the disk failed or is full; the transaction may have been written", error)
           : new StoreUnavailableError("the transaction could not be written and was not applied", error),
       );
     }
-    // After a failed sync the kernel drops the pages and the next sync "succeeds": nothing read from here is safe.
-    if (evaluated && !isDiskFull(error)) this.#broken = error;
   }
 
   #tellWatches(outcome: Outcome): void {
@@ -368,9 +365,4 @@ function holds(one: Compare, found: readonly Entry[]): boolean {
     case "created-at":
       return entry?.createRevision === one.revision;
   }
-}
-
-/** A write refused for space was never begun; LMDB drops the transaction whole, and goes on once there is space. */
-function isDiskFull(error: unknown): boolean {
-  return systemCode(error) === "ENOSPC" || /no space left/i.test(String(error));
 }

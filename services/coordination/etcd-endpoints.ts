@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import {
   type ChannelCredentials,
@@ -29,8 +30,9 @@ export type Service = "KV" | "Lease" | "Watch";
 const CHANNEL_OPTIONS: ChannelOptions = {
   "grpc.keepalive_time_ms": 10_000,
   "grpc.keepalive_timeout_ms": 5_000,
-  // etcd answers pings on a connection without calls with GOAWAY "too_many_pings" (it sets PermitWithoutStream: false,
-  // embed/etcd.go) and a transaction sent at that moment would end as unknown. While a watch is open there are calls.
+  // etcd answers pings on a connection without calls with GOAWAY "too_many_pings" (it sets PermitWithoutStream: false in
+  // embed/etcd.go; seen after 40 s), and a transaction sent at that moment would end as unknown. A dead connection is
+  // found by our own deadlines first, in any case.
   "grpc.keepalive_permit_without_calls": 0,
   // Transactions must not be repeated behind our back, nor may DNS tell us to.
   "grpc.enable_retries": 0,
@@ -52,6 +54,9 @@ const CONNECT_STUCK_MS = 5_000;
 const SLOW_MS = 750;
 /** The shortest attempt of a repeated call. */
 const MIN_ATTEMPT_MS = 200;
+/** Pause between attempts of a repeated call, doubling: a cluster without a leader refuses at once, and many ask. */
+const FIRST_REST_MS = 10;
+const LAST_REST_MS = 200;
 /** After so many calls in a row without an answer the connection is taken for dead and replaced. */
 const SILENCES_UNTIL_RESET = 2;
 
@@ -219,6 +224,8 @@ export class EndpointSet {
     if (!first) throw new StoreUnavailableError("no etcd endpoint is configured");
     this.#current = first;
     this.#logger = logger;
+    // Each lease, watch and waiting call hangs on it, which is no leak.
+    setMaxListeners(0, this.#closing.signal);
   }
 
   get closed(): boolean {
@@ -291,6 +298,7 @@ export class EndpointSet {
   ): Promise<T> {
     const until = monotonicMs() + deadlineMs;
     let last: unknown;
+    let restMs = FIRST_REST_MS;
     for (;;) {
       const leftMs = until - monotonicMs();
       if (leftMs <= 0) throw readError(last, what);
@@ -304,7 +312,8 @@ export class EndpointSet {
         if (this.closed) throw new StoreUnavailableError("the coordination store's client is closed", error);
         last = error;
       }
-      await this.#rest(Math.min(20, Math.max(0, until - monotonicMs())));
+      await this.#rest(Math.min(restMs, Math.max(0, until - monotonicMs())));
+      restMs = Math.min(restMs * 2, LAST_REST_MS);
     }
   }
 

@@ -38,6 +38,9 @@ export function leaseTimes(options: LeaseOptions = {}): LeaseTimes {
  * question, so that a process which slept (SIGSTOP, a long pause of the event loop) wakes up without a usable lease
  * before any timer of its has run. The count starts when a keep-alive was sent, never when its answer came: the store's
  * own count starts in between, so ours ends first.
+ *
+ * What it can't know: the monotonic clock stands still while the whole machine is suspended. Against that, and against a
+ * former leader of the store that still answers keep-alives, only the compare on the lease's keys protects.
  */
 export abstract class LeaseReckoning implements Lease {
   readonly #stopAfterMs: number;

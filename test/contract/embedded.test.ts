@@ -50,7 +50,6 @@ describe("embedded coordination store: one process, any death", () => {
         (error) => error instanceof StoreUnavailableError && error.message.includes(`pid ${writer.pid}`),
       );
       await writer.kill();
-      await writer.closed;
       const last = lastAck(writer.output);
       assert.ok(last);
 

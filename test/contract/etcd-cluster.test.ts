@@ -12,7 +12,7 @@ import { applied, put } from "./backends.js";
 import { Ledger } from "./ledger.js";
 
 /** A call may be late by so much on a busy machine, milliseconds. */
-const SLACK_MS = 700;
+const SLACK_MS = 1_000;
 /** Election: a follower waits one to two election timeouts of 1 s, twice that where the two left split their votes. */
 const ELECTION_MS = 6_000;
 

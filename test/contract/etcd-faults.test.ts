@@ -18,7 +18,7 @@ import { applied, put } from "./backends.js";
 import { Ledger } from "./ledger.js";
 
 /** A call may be late by so much on a busy machine, milliseconds. */
-const SLACK_MS = 700;
+const SLACK_MS = 1_000;
 
 /** Keeps the lines that were logged, for what can't be seen from outside. */
 function listeningLogger(lines: string[]): Logger {
@@ -201,9 +201,9 @@ describe("coordination store on one real etcd, with faults", { concurrency: fals
     assert.ok(never.error instanceof StoreUnavailableError, String(never.error));
     assert.match(never.error.message, /ECONNREFUSED/);
     assert.ok(never.ms < 600 + SLACK_MS, `took ${never.ms} ms`);
-    for (const call of [nobody.get("k", { deadlineMs: 300 }), nobody.list("", { deadlineMs: 300 }), nobody.lease()]) {
-      await assert.rejects(call, StoreUnavailableError);
-    }
+    await assert.rejects(nobody.get("k", { deadlineMs: 300 }), StoreUnavailableError);
+    await assert.rejects(nobody.list("", { deadlineMs: 300 }), StoreUnavailableError);
+    await assert.rejects(nobody.lease(), StoreUnavailableError);
 
     const store = open(etcd.endpoints, site);
     applied(await store.transact({ compare: [], apply: [put("k", "1")] }));

@@ -7,7 +7,7 @@ import { monotonicMs } from "#lib/clock.js";
 import { until } from "../support/processes.js";
 
 /** A call may be late by so much on a busy machine, milliseconds. */
-const SLACK_MS = 700;
+const SLACK_MS = 1_000;
 
 type Outcome = "acknowledged" | "unknown" | "unavailable";
 

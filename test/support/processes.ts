@@ -1,4 +1,5 @@
 import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
+import { which } from "./packages.js";
 
 /**
  * Child processes of tests. Only what was started here is ever signalled, by its pid and only while Node still knows it
@@ -75,17 +76,26 @@ export class Started {
     if (!this.#ended && this.pid > 0) this.#child.kill(signal);
   }
 
-  /** `kill -9`, and waits until it is gone. Works on a stopped process, too. */
+  /** `kill -9`, and waits until it is gone and its output has come. Works on a stopped process, too. */
   async kill(): Promise<void> {
     this.signal("SIGKILL");
-    await awake(this.exited);
+    await awake(this.closed);
   }
 }
 
-/** Starts a program with its output collected. It is killed at the latest when this process ends. */
+/** util-linux; it becomes the program itself (exec), so the pid is the program's. */
+const SETPRIV = process.platform === "linux" ? which("setpriv") : undefined;
+
+/**
+ * Starts a program with its output collected. It is killed at the latest when this process ends, on Linux even where
+ * that is by `kill -9`.
+ */
 export function start(command: string, args: readonly string[], options: StartOptions = {}): Started {
   const { name = command, ...rest } = options;
-  const child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"], ...rest });
+  const [program, programArgs] = SETPRIV
+    ? [SETPRIV, ["--pdeathsig", "KILL", "--", command, ...args]]
+    : [command, [...args]];
+  const child = spawn(program, programArgs, { stdio: ["pipe", "pipe", "pipe"], ...rest });
   // A child that never started has no one to write to; its `error` event tells why.
   child.stdin?.on("error", () => undefined);
   // A test that has ended must not hang on a child that it forgot: the exit handler below ends the child.
