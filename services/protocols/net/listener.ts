@@ -53,10 +53,16 @@ export function createListener(options: ListenerOptions): Listener {
   const perAddress = new Map<string, number>();
   let unauthenticated = 0;
 
-  function refuse(socket: Socket, reason: RefusalReason, message: string, address: string): void {
+  /** `who`: the client, or the peer while the client's address isn't known. */
+  function refuse(
+    socket: Socket,
+    reason: RefusalReason,
+    message: string,
+    who: { readonly client: string } | { readonly peer: string },
+  ): void {
     observer.connectionRefused(reason);
     const extra = mayLog();
-    if (extra !== undefined) logger.warn(message, { ...extra, client: address, reason });
+    if (extra !== undefined) logger.warn(message, { ...extra, ...who, reason });
     socket.destroy();
   }
 
@@ -77,7 +83,7 @@ export function createListener(options: ListenerOptions): Listener {
     if (held >= limits.maxUnauthenticatedPerAddress) {
       const message =
         "connection refused: too many of this address are not logged in (sftp.maxUnauthenticatedPerAddress)";
-      refuse(socket, "limit-address", message, address);
+      refuse(socket, "limit-address", message, { client: address });
       return undefined;
     }
     unauthenticated++;
@@ -110,7 +116,7 @@ export function createListener(options: ListenerOptions): Listener {
     if (!("source" in header)) {
       // Section 2.2 leaves it to the receiver to reject these. The balancer's address must never stand in for a client's
       // (P9): a ban on it would lock out everybody.
-      refuse(socket, "proxy-header", `PROXY header without a client address (${header.family})`, balancer);
+      refuse(socket, "proxy-header", `PROXY header without a client address (${header.family})`, { peer: balancer });
       return;
     }
     handOver(socket, header.source);
@@ -129,7 +135,7 @@ export function createListener(options: ListenerOptions): Listener {
         // A balancer's bare connection, and no client behind it yet: not worth a line.
         observer.connectionRefused("proxy-deadline");
         socket.destroy();
-      } else refuse(socket, "proxy-deadline", `no whole PROXY header within ${deadlineMs} ms`, balancer);
+      } else refuse(socket, "proxy-deadline", `no whole PROXY header within ${deadlineMs} ms`, { peer: balancer });
     }, deadlineMs);
     const onData = (chunk: Buffer) => {
       const step = reader.push(chunk);
@@ -138,7 +144,7 @@ export function createListener(options: ListenerOptions): Listener {
       // Paused before the bytes go back, so that they wait for whoever reads next.
       socket.pause();
       if (step.state === "refused") {
-        refuse(socket, "proxy-header", `connection refused: ${step.reason}`, balancer);
+        refuse(socket, "proxy-header", `connection refused: ${step.reason}`, { peer: balancer });
         return;
       }
       if (step.rest.length > 0) socket.unshift(step.rest);
@@ -161,7 +167,7 @@ export function createListener(options: ListenerOptions): Listener {
     }
     if (balancers === undefined) handOver(socket, { address, port: socket.remotePort ?? 0 });
     else if (balancers.includes(address)) readHeader(socket, address);
-    else refuse(socket, "untrusted", "connection refused: it comes from none of the balancers", address);
+    else refuse(socket, "untrusted", "connection refused: it comes from none of the balancers", { peer: address });
   }
 
   const server = createServer({ pauseOnConnect: true, noDelay: true }, accept);
