@@ -70,12 +70,8 @@ export function createListener(options: ListenerOptions): Listener {
   function takePlace(socket: Socket, address: string): (() => void) | undefined {
     const limits = options.limits();
     if (unauthenticated >= limits.maxUnauthenticated) {
-      refuse(
-        socket,
-        "limit-total",
-        "connection refused: too many are not logged in (sftp.maxUnauthenticated)",
-        address,
-      );
+      const message = "connection refused: too many are not logged in (sftp.maxUnauthenticated)";
+      refuse(socket, "limit-total", message, { client: address });
       return undefined;
     }
     const key = limitKey(address);
