@@ -110,12 +110,11 @@ class Starting {
     this.#plan = plan;
     makePrivateDirectory(plan.layout.logs);
     const token = makeSiteSecrets(plan.layout);
-    if (programs !== undefined) {
-      const etcd = this.#launch(etcdProcess(plan, programs.etcd));
-      this.#launch(haproxyProcess(plan, programs.haproxy));
-      await this.#ready(etcd, "etcd answers", () => answers(`${etcdUrl(plan)}/health`));
-    }
-    await Promise.all(plan.nodes.map((node) => this.#startNode(node)));
+    // All at once: nodes and HAProxy wait for what they need by themselves.
+    await Promise.all([
+      ...(programs === undefined ? [] : [this.#startCluster(programs)]),
+      ...plan.nodes.map((node) => this.#startNode(node)),
+    ]);
     const prometheus = plan.prometheus ? programs?.prometheus : undefined;
     await Promise.all([
       this.#open(token, programs === undefined ? "node-1" : "haproxy"),
@@ -134,6 +133,13 @@ class Starting {
     const address = { host: LOOPBACK, port: ports.sftp };
     await this.#ready(this.#process(front), `SFTP answers at ${LOOPBACK}:${ports.sftp}`, () => sshAnswers(address));
     writeAtomically(layout.knownHosts, knownHosts(address, await fetchHostKeys(address)));
+  }
+
+  async #startCluster(programs: Programs): Promise<void> {
+    const plan = this.#knownPlan();
+    const etcd = this.#launch(etcdProcess(plan, programs.etcd));
+    this.#launch(haproxyProcess(plan, programs.haproxy));
+    await this.#ready(etcd, "etcd answers", () => answers(`${etcdUrl(plan)}/health`));
   }
 
   async #startNode(node: PlannedNode): Promise<void> {

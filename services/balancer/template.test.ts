@@ -1,0 +1,97 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { type BalancerOptions, HEALTH_PATH, renderBalancer } from "./template.js";
+
+const node = (index: number) => ({
+  name: `node-${index}`,
+  host: `198.18.0.${index}`,
+  sftpPort: 2022,
+  adminPort: 8080,
+  agentPort: 8081,
+});
+
+const options: BalancerOptions = {
+  sftp: [
+    { host: "0.0.0.0", port: 22 },
+    { host: "::", port: 22 },
+  ],
+  nodes: [node(1), node(2), node(3)],
+  stats: { host: "127.0.0.1", port: 8404 },
+  socket: "/run/haproxy/admin.sock",
+};
+
+/** The lines of one section, without their indentation. */
+function section(config: string, title: string): string[] {
+  const found = config.split("\n\n").find((text) => text.startsWith(`${title}\n`));
+  assert.ok(found, `there is a section ${title}`);
+  return found
+    .split("\n")
+    .slice(1)
+    .map((line) => line.trim());
+}
+
+describe("the balancer's configuration", () => {
+  test("each node is a server with its own check and agent port, behind PROXY protocol v2", () => {
+    const sftp = section(renderBalancer(options), "listen sftp");
+    for (const index of [1, 2, 3]) {
+      assert.ok(sftp.includes(`server node-${index} 198.18.0.${index}:2022 port 8080 agent-port 8081`));
+    }
+    const defaults = sftp.find((line) => line.startsWith("default-server")) ?? "";
+    for (const words of [
+      "send-proxy-v2",
+      "weight 100",
+      "check inter",
+      "agent-check",
+      "on-marked-down shutdown-sessions",
+    ])
+      assert.ok(defaults.includes(words), `${words} is in: ${defaults}`);
+  });
+
+  test("health is asked at a path that a draining node passes: else draining would end its sessions", () => {
+    assert.equal(HEALTH_PATH, "/health/serving");
+    assert.ok(section(renderBalancer(options), "listen sftp").includes("option httpchk GET /health/serving"));
+  });
+
+  test("a killed node is down, by default, within a second of checks", () => {
+    const line =
+      section(renderBalancer(options), "listen sftp").find((each) => each.startsWith("default-server")) ?? "";
+    const number = (name: string) => Number(new RegExp(` ${name} (\\d+)`).exec(line)?.[1]);
+    assert.ok(number("inter") + (number("fall") - 1) * number("fastinter") < 1_000);
+  });
+
+  test("IPv6 addresses stand in brackets", () => {
+    const sftp = section(renderBalancer(options), "listen sftp");
+    assert.ok(sftp.includes("bind [::]:22") && sftp.includes("bind 0.0.0.0:22"));
+  });
+
+  test("timings, limits and the user can be set", () => {
+    const config = renderBalancer({
+      ...options,
+      checks: { intervalMs: 900, fall: 5 },
+      maxConnections: 123,
+      threads: 1,
+      connectMs: 77,
+      runAs: { user: "haproxy", group: "haproxy" },
+    });
+    for (const text of ["inter 900ms", "fall 5", "maxconn 123", "nbthread 1", "timeout connect 77ms", "user haproxy"])
+      assert.ok(config.includes(text), text);
+  });
+
+  test("the admin API has an address of its own only where it is asked for, and a drained node still serves it", () => {
+    assert.ok(!renderBalancer(options).includes("listen admin"));
+    const admin = section(renderBalancer({ ...options, admin: { host: "127.0.0.1", port: 8000 } }), "listen admin");
+    assert.ok(admin.includes("server node-1 198.18.0.1:8080"));
+    assert.ok(!admin.some((line) => line.includes("agent-check") || line.includes("track")));
+  });
+
+  test("what HAProxy would misread or what would expose the statistics is refused", () => {
+    const refused = (change: Partial<BalancerOptions>, words: RegExp) =>
+      assert.throws(() => renderBalancer({ ...options, ...change }), words);
+    refused({ nodes: [] }, /at least one node/);
+    refused({ sftp: [] }, /address to listen/);
+    refused({ nodes: [node(1), node(1)] }, /must differ/);
+    refused({ nodes: [{ ...node(1), name: "a\n  server evil 198.18.0.9:22" }] }, /can't stand in/);
+    refused({ socket: "/run/x mode 777" }, /can't stand in/);
+    refused({ stats: { host: "0.0.0.0", port: 8404 } }, /loopback only/);
+  });
+});
