@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { createPrivateKey, generateKeyPairSync, sign } from "node:crypto";
+import { execFileSync } from "node:child_process";
+import { generateKeyPairSync, type KeyObject, sign } from "node:crypto";
 import { test } from "node:test";
-import ssh2 from "ssh2";
 import type { ConfigView, Snapshot } from "#config/contract.js";
 import { type Account, accountSchema, siteSchema } from "#config/schema.js";
 import type { Verdict } from "./contract.js";
@@ -64,29 +64,69 @@ test("an account that was disabled or changed during the check is not let in", a
   const disabled = verifier.password("alice", secret, client);
   config.set([{ name: "alice", passwordHash, enabled: false }]);
   assert.equal(reason(await disabled), "account disabled");
+  const another = await hashPassword("other");
   config.set([{ name: "alice", passwordHash }]);
   const changed = verifier.password("alice", secret, client);
-  config.set([{ name: "alice", passwordHash: await hashPassword("other") }]);
+  config.set([{ name: "alice", passwordHash: another }]);
   assert.equal(reason(await changed), "the password was changed during the check");
 });
 
-test("each of an account's keys logs in with its own signature, and nothing else does", async () => {
-  const pairs = (["ed25519", "rsa", "ecdsa"] as const).map((kind) =>
-    kind === "rsa"
-      ? ssh2.utils.generateKeyPairSync(kind, { bits: 2048 })
-      : kind === "ecdsa"
-        ? ssh2.utils.generateKeyPairSync(kind, { bits: 256 })
-        : ssh2.utils.generateKeyPairSync(kind),
+interface UserKey {
+  readonly line: string;
+  readonly blob: Buffer;
+  readonly type: string;
+  readonly privateKey: KeyObject;
+  readonly hash: string | undefined;
+}
+
+/** SSH's strings, one after the other. */
+function wire(...fields: readonly (string | Buffer)[]): Buffer {
+  return Buffer.concat(
+    fields.flatMap((field) => {
+      const length = Buffer.alloc(4);
+      length.writeUInt32BE(Buffer.byteLength(field));
+      return [length, Buffer.from(field)];
+    }),
   );
-  const other = ssh2.utils.generateKeyPairSync("ed25519");
-  const publicKeys = [...pairs.map((pair) => `${pair.public} alice@example`), "ssh-ed25519 AAAA broken"];
+}
+
+function userKey(kind: "ed25519" | "rsa" | "P-256" | "P-384" | "P-521"): UserKey {
+  const { privateKey } =
+    kind === "ed25519"
+      ? generateKeyPairSync("ed25519")
+      : kind === "rsa"
+        ? generateKeyPairSync("rsa", { modulusLength: 2048 })
+        : generateKeyPairSync("ec", { namedCurve: kind });
+  const jwk = privateKey.export({ format: "jwk" });
+  const part = (name: "x" | "y" | "n" | "e") => Buffer.from(jwk[name] ?? "", "base64url");
+  const curve = `nistp${kind.slice(2)}`;
+  const [type, ...fields] =
+    kind === "ed25519"
+      ? ["ssh-ed25519", part("x")]
+      : kind === "rsa"
+        ? ["ssh-rsa", part("e"), Buffer.concat([Buffer.alloc(1), part("n")])]
+        : [`ecdsa-sha2-${curve}`, curve, Buffer.concat([Buffer.from([4]), part("x"), part("y")])];
+  const blob = wire(String(type), ...fields);
+  const hashes = { ed25519: undefined, rsa: "sha512", "P-256": "sha256", "P-384": "sha384", "P-521": "sha512" };
+  return {
+    line: `${type} ${blob.toString("base64")} a comment`,
+    blob,
+    type: String(type),
+    privateKey,
+    hash: hashes[kind],
+  };
+}
+
+test("each of an account's keys logs in with its own signature, and nothing else does", async () => {
+  const keys = (["ed25519", "rsa", "P-256", "P-384", "P-521"] as const).map(userKey);
+  const publicKeys = [...keys.map((key) => key.line), "ssh-ed25519 AAAA broken"];
   const faults: string[] = [];
   const logger = {
     debug() {},
     info() {},
     error() {},
     child: () => logger,
-    warn: (message: string) => faults.push(message),
+    warn: (message: string) => void faults.push(message),
   };
   const config = configOf([
     { name: "alice", publicKeys },
@@ -94,54 +134,78 @@ test("each of an account's keys logs in with its own signature, and nothing else
   ]);
   const verifier = createVerifier({ config, logger });
   const signed = Buffer.from("session id and request");
-  for (const pair of pairs) {
-    const key = ssh2.utils.parseKey(pair.private);
-    assert.ok(!(key instanceof Error));
-    const hashAlgorithm = key.type === "ssh-rsa" ? "sha512" : undefined;
-    const asked = { algorithm: key.type, blob: key.getPublicSSH(), ...(hashAlgorithm && { hashAlgorithm }) };
-    const signature = key.sign(signed, hashAlgorithm);
-    assert.ok(Buffer.isBuffer(signature));
+  for (const { type, blob, privateKey, hash } of keys) {
+    const asked = {
+      algorithm: type,
+      blob,
+      ...(type === "ssh-rsa" && hash !== undefined ? { hashAlgorithm: hash } : {}),
+    };
+    const signature = sign(hash, signed, privateKey);
     const check = async (name: string, more: object) =>
       reason(await verifier.publicKey(name, { ...asked, ...more }, client));
-    assert.equal(await check("alice", {}), "accepted", `query ${key.type}`);
-    assert.equal(await check("alice", { signature, signed }), "accepted", `signature ${key.type}`);
+    assert.equal(await check("alice", {}), "accepted", `query ${type}`);
+    assert.equal(await check("alice", { signature, signed }), "accepted", `signature ${type}`);
     assert.equal(await check("alice", { signature, signed: Buffer.from("another session") }), "wrong signature");
     assert.equal(await check("alice", { signature: Buffer.from("junk"), signed }), "wrong signature");
+    assert.equal(await check("alice", { signature: Buffer.alloc(0), signed }), "wrong signature");
     assert.equal(await check("alice", { signature }), "wrong signature");
     assert.equal(await check("off", { signature, signed }), "account disabled");
     assert.equal(await check("nobody", { signature, signed }), "unknown account");
     assert.match(await check("alice", { algorithm: "ssh-dss" }), /not ssh-dss/);
   }
-  const stranger = parsePublicKey(other.public);
-  assert.equal(stranger.type, "ssh-ed25519");
-  const strange = ssh2.utils.parseKey(other.private);
-  assert.ok(!(strange instanceof Error));
-  const asked = { algorithm: "ssh-ed25519", blob: strange.getPublicSSH() };
-  assert.equal(reason(await verifier.publicKey("alice", asked, client)), "the key is none of the account's");
+  const stranger = { algorithm: "ssh-ed25519", blob: userKey("ed25519").blob };
+  assert.equal(reason(await verifier.publicKey("alice", stranger, client)), "the key is none of the account's");
   assert.equal(faults.length, 1, "the broken line was told once, not at each login");
 });
 
+test("an RSA signature whose leading zero was left out is taken", () => {
+  const { line, privateKey } = userKey("rsa");
+  const key = parsePublicKey(line);
+  for (let i = 0; i < 4_000; i++) {
+    const data = Buffer.from(`try ${i}`);
+    const signature = sign("sha256", data, privateKey);
+    if (signature[0] !== 0) continue;
+    assert.ok(key.verify(data, signature.subarray(1), "sha256"));
+    return;
+  }
+  assert.fail("no signature of 4,000 began with a zero");
+});
+
 test("RSA with SHA-1 needs the legacy switch", async () => {
-  const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
-  const pem = privateKey.export({ type: "pkcs1", format: "pem" }).toString();
-  const key = ssh2.utils.parseKey(pem);
-  assert.ok(!(key instanceof Error));
-  const publicKeys = [`ssh-rsa ${key.getPublicSSH().toString("base64")}`];
+  const { line, blob, privateKey } = userKey("rsa");
   const signed = Buffer.from("data");
-  const signature = sign("sha1", signed, createPrivateKey(pem));
-  const asked = { algorithm: "ssh-rsa", blob: key.getPublicSSH(), signature, signed };
-  const modern = createVerifier({ config: configOf([{ name: "alice", publicKeys }]) });
-  const legacy = createVerifier({ config: configOf([{ name: "alice", publicKeys }], true) });
+  const asked = { algorithm: "ssh-rsa", blob, signature: sign("sha1", signed, privateKey), signed };
+  const modern = createVerifier({ config: configOf([{ name: "alice", publicKeys: [line] }]) });
+  const legacy = createVerifier({ config: configOf([{ name: "alice", publicKeys: [line] }], true) });
   assert.match(reason(await modern.publicKey("alice", asked, client)), /legacyAlgorithms/);
   assert.equal(reason(await legacy.publicKey("alice", asked, client)), "accepted");
 });
 
+test("fingerprints are those that ssh-keygen prints", async () => {
+  for (const kind of ["ed25519", "rsa", "P-521"] as const) {
+    const { line } = userKey(kind);
+    const printed = execFileSync("ssh-keygen", ["-lf", "-"], { input: `${line}\n` }).toString();
+    assert.equal(parsePublicKey(line).fingerprint, printed.split(" ")[1]);
+    assert.equal(parsePublicKey(line).comment, "a comment");
+  }
+});
+
 test("a line that is no plain public key says why", () => {
-  const { public: line, private: privateKey } = ssh2.utils.generateKeyPairSync("ed25519");
-  assert.match(parsePublicKey(`${line} me`).fingerprint, /^SHA256:[A-Za-z0-9+/]{43}$/);
-  assert.throws(() => parsePublicKey(privateKey), /private key/);
+  const { line, blob } = userKey("ed25519");
+  const lineOf = (type: string, ...fields: readonly (string | Buffer)[]) =>
+    `${type} ${wire(type, ...fields).toString("base64")}`;
+  assert.throws(() => parsePublicKey("-----BEGIN OPENSSH PRIVATE KEY-----"), /private key/);
   assert.throws(() => parsePublicKey(`from="10.0.0.1" ${line}`), /options/);
   assert.throws(() => parsePublicKey("sk-ssh-ed25519@openssh.com AAAA"), /starts with its type/);
-  assert.throws(() => parsePublicKey("ssh-ed25519 AAAA"), /unusable/);
   assert.throws(() => parsePublicKey(""), /public key/);
+  assert.throws(() => parsePublicKey("ssh-ed25519 AAAA"), /isn't the ssh-ed25519/);
+  assert.throws(() => parsePublicKey(`ssh-rsa ${blob.toString("base64")}`), /isn't the ssh-rsa/);
+  assert.throws(() => parsePublicKey(lineOf("ssh-ed25519", Buffer.alloc(31))), /broken/);
+  assert.throws(() => parsePublicKey(lineOf("ssh-ed25519", Buffer.alloc(32), "more")), /broken/);
+  assert.throws(() => parsePublicKey(lineOf("ssh-dss", "p", "q")), /ssh-dss can't be used/);
+  assert.throws(() => parsePublicKey(lineOf("ecdsa-sha2-nistp256", "nistp384", Buffer.alloc(97))), /can't be used/);
+  const offCurve = Buffer.concat([Buffer.from([4]), Buffer.alloc(64, 1)]);
+  assert.throws(() => parsePublicKey(lineOf("ecdsa-sha2-nistp256", "nistp256", offCurve)), /broken/);
+  const short = Buffer.concat([Buffer.from([0, 0xff]), Buffer.alloc(63, 0xff)]);
+  assert.throws(() => parsePublicKey(lineOf("ssh-rsa", Buffer.from([1, 0, 1]), short)), /RSA key of 512 bits/);
 });
