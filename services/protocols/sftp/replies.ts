@@ -52,7 +52,8 @@ export class Replies {
   #impatient = false;
   #stalled = false;
   readonly #onWritten = () => {
-    if (!this.#stalled) return;
+    // Also called, a tick late, for writes that ssh2 took whole: those say nothing of one that it still holds.
+    if (!this.#stalled || this.#channel.writableLength > 0) return;
     this.#stalled = false;
     this.wake();
   };

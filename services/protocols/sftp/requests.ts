@@ -44,6 +44,23 @@ function intentOf(flags: number, attributes: AttributeChange): OpenIntent {
   };
 }
 
+/**
+ * The first `bytes` of a WRITE's data. What follows them is ignored like any trailing bytes: rclone 1.60 (pkg/sftp 1.13)
+ * sends the whole of its buffer behind the last, shorter piece of a file.
+ */
+function cut(payload: readonly Buffer[], bytes: number): readonly Buffer[] {
+  let present = 0;
+  for (const [index, view] of payload.entries()) {
+    present += view.length;
+    if (present <= bytes) continue;
+    return [...payload.slice(0, index), view.subarray(0, view.length - (present - bytes))].filter(
+      ({ length }) => length,
+    );
+  }
+  if (present < bytes) throw new MalformedPacket("data is shorter than its length says");
+  return payload;
+}
+
 /** Decodes one packet. Throws MalformedPacket and nothing else. Bytes after the last field are ignored, as by OpenSSH. */
 export function decodeRequest(packet: Packet): Request {
   const from = new Cursor(packet.body);
@@ -67,11 +84,8 @@ export function decodeRequest(packet: Packet): Request {
       const handle = from.handle();
       const offset = from.u64();
       const bytes = from.u32();
-      let present = 0;
-      for (const view of packet.payload) present += view.length;
-      if (present !== bytes) throw new MalformedPacket("data length differs from the packet's");
       if (offset + bytes > Number.MAX_SAFE_INTEGER) throw new MalformedPacket("number out of range");
-      return { name: "write", handle, offset, bytes, payload: packet.payload };
+      return { name: "write", handle, offset, bytes, payload: cut(packet.payload, bytes) };
     }
     case PacketType.LSTAT:
       return { name: "lstat", path: from.text() };
