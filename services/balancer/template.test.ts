@@ -47,6 +47,16 @@ describe("the balancer's configuration", () => {
       assert.ok(defaults.includes(words), `${words} is in: ${defaults}`);
   });
 
+  test("each node is also a backup without an agent, for when every node drains or is cut off", () => {
+    const sftp = section(renderBalancer(options), "listen sftp");
+    const backups = sftp.filter((line) => line.startsWith("server ") && line.endsWith(" no-agent-check backup"));
+    assert.deepEqual(
+      backups.map((line) => line.split(" ")[1]),
+      ["node-1-last-resort", "node-2-last-resort", "node-3-last-resort"],
+    );
+    assert.ok(sftp.includes("option allbackups"));
+  });
+
   test("health is asked at a path that a draining node passes: else draining would end its sessions", () => {
     assert.equal(HEALTH_PATH, "/health/serving");
     assert.ok(section(renderBalancer(options), "listen sftp").includes("option httpchk GET /health/serving"));

@@ -97,6 +97,8 @@ function sftpSection(options: BalancerOptions): string {
     "option tcplog",
     // Sessions last from milliseconds to hours: only counting the open ones spreads them evenly.
     "balance leastconn",
+    // Else the first backup would get everybody.
+    "option allbackups",
     `option httpchk GET ${HEALTH_PATH}`,
     "http-check expect status 200",
     // Weight 100: the agent's answers are shares of it. Weights follow a new server at once, since `ready` is the node's
@@ -118,7 +120,7 @@ function sftpSection(options: BalancerOptions): string {
 }
 
 /** Ends the name of a node's second server. */
-const LAST_RESORT = "-last-resort";
+export const LAST_RESORT = "-last-resort";
 
 function sftpServer(node: BalancedNode, name: string): string {
   return `server ${name} ${where({ host: node.host, port: node.sftpPort })} port ${node.adminPort}`;

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type BalancerOptions, renderBalancer } from "#balancer/template.js";
-import { run, succeeded, until } from "../support/clients/run.js";
+import { report, run, succeeded, until } from "../support/clients/run.js";
 import { ensurePackages } from "../support/packages.js";
 import { type Site, startSite } from "../support/site.js";
 
@@ -77,6 +77,19 @@ describe("a site's balancer", { timeout: 300_000 }, () => {
     });
   }
 
+  /**
+   * As a partner's client does: dials again at once where the connection broke off. Between a kill and the end of the
+   * process its kernel still accepts, for milliseconds, what nobody will ever serve; no balancer can see that.
+   */
+  async function dialUntilServed(): Promise<number> {
+    const begun = performance.now();
+    return until("a partner is served", async () => {
+      // Hangs up at once: a node takes only so many that don't log in.
+      (await dial()).socket.destroy();
+      return performance.now() - begun;
+    });
+  }
+
   /** Dials until a connection is on that node. */
   async function dialNode(index: number): Promise<Dialled> {
     for (let tries = 0; tries < 20; tries++) {
@@ -88,11 +101,13 @@ describe("a site's balancer", { timeout: 300_000 }, () => {
 
   async function backInRotation(index: number): Promise<void> {
     hangUp();
-    const { name } = site.node(index);
-    await until(`HAProxy sees ${name} up`, async () => {
-      const line = (await site.haproxy("show stat")).split("\n").find((each) => each.startsWith(`sftp,${name},`));
-      return line?.split(",")[17] === "UP";
-    });
+    await until(`HAProxy sees node ${index} up`, async () => (await statusInHaproxy(index)) === "UP");
+  }
+
+  /** `UP`, `DOWN`, `DRAIN (agent)` and the like. */
+  async function statusInHaproxy(index: number): Promise<string> {
+    const lines = (await site.haproxy("show stat")).split("\n");
+    return lines.find((line) => line.startsWith(`sftp,${site.node(index).name},`))?.split(",")[17] ?? "";
   }
 
   test("spreads sessions evenly", async () => {
@@ -110,14 +125,17 @@ describe("a site's balancer", { timeout: 300_000 }, () => {
       const killed = performance.now();
       const before = site.killNode(index);
       // Partners keep coming, each a moment after the last, for as long as the node could be missed.
-      while (performance.now() - killed < 1_500) times.push((await dial()).ms);
+      while (performance.now() - killed < 1_500) times.push(await dialUntilServed());
       await running.closed;
       await site.nodeReady(index, before);
       await backInRotation(index);
     }
     times.sort((a, b) => a - b);
-    const p99 = times[Math.ceil(times.length * 0.99) - 1] ?? Number.POSITIVE_INFINITY;
-    assert.ok(p99 < 1_000, `p99 of ${times.length} connections is ${p99} ms`);
+    const [p50, p99, most] = [0.5, 0.99, 1].map((share) => times[Math.ceil(times.length * share) - 1] ?? Number.NaN);
+    report(
+      `new connections within 1.5 s of kill -9, until served: ${times.length}, ${p50} / ${p99} / ${most} ms (p50/p99/max)`,
+    );
+    assert.ok(Number(most) < 1_000, `the slowest of ${times.length} connections took ${most} ms`);
   });
 
   test("leaves a node that hangs, and ends its sessions so that clients can come back", async () => {
@@ -142,24 +160,25 @@ describe("a site's balancer", { timeout: 300_000 }, () => {
       ended = true;
     });
     await site.admin("/api/v1/nodes/node-3/drain", { method: "POST" });
-    const state = async () =>
-      (await site.haproxy("show stat"))
-        .split("\n")
-        .find((line) => line.startsWith("sftp,node-3,"))
-        ?.split(",")[17];
-    await until("HAProxy knows of the drain", async () => (await state()) === "DRAIN");
+    await until("HAProxy knows of the drain", async () => (await statusInHaproxy(2)).startsWith("DRAIN"));
     for (let count = 0; count < 9; count++) {
       const { socket } = await dial();
       assert.notEqual(await site.nodeOfConnection(socket.localPort), 2);
     }
     assert.equal(ended, false);
     assert.equal(await site.nodeOfConnection(running.socket.localPort), 2);
-    // All drained: no partner gets in, but the administrator must, to take it back.
-    for (const name of ["node-1", "node-2"]) await site.admin(`/api/v1/nodes/${name}/drain`, { method: "POST" });
-    for (const name of ["node-1", "node-2", "node-3"])
-      await site.admin(`/api/v1/nodes/${name}/undrain`, { method: "POST" });
-    await until("HAProxy knows of the end of the drain", async () => (await state()) === "UP");
+    await site.admin("/api/v1/nodes/node-3/undrain", { method: "POST" });
+    await until("HAProxy knows of the end of the drain", async () => (await statusInHaproxy(2)) === "UP");
     assert.equal(ended, false);
     await dialNode(2);
+  });
+
+  test("takes partners to the last resort when every node drains, and the administrator can undrain them", async () => {
+    const all = [0, 1, 2];
+    for (const index of all) await site.admin(`/api/v1/nodes/${site.node(index).name}/drain`, { method: "POST" });
+    for (const index of all) await until("drained", async () => (await statusInHaproxy(index)).startsWith("DRAIN"));
+    await dial();
+    for (const index of all) await site.admin(`/api/v1/nodes/${site.node(index).name}/undrain`, { method: "POST" });
+    for (const index of all) await backInRotation(index);
   });
 });

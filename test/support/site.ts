@@ -4,6 +4,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { LAST_RESORT } from "#balancer/template.js";
 import { type Endpoints, endpointsSchema } from "#cli/endpoints.js";
 import { EXIT } from "#cli/errors.js";
 import { run } from "./clients/run.js";
@@ -215,7 +216,12 @@ export class Site {
       .slice(1)
       .map((line) => Object.fromEntries(line.split(",").map((value, i) => [columns[i], value])));
     const servers = rows.filter((row) => row.pxname === "sftp" && !["FRONTEND", "BACKEND"].includes(row.svname ?? ""));
-    return new Map(servers.map((row) => [row.svname ?? "", Number(row.scur)]));
+    const sessions = new Map<string, number>();
+    for (const { svname = "", scur } of servers) {
+      const name = nodeOfServer(svname);
+      sessions.set(name, (sessions.get(name) ?? 0) + Number(scur));
+    }
+    return sessions;
   }
 
   /** The index of the one node that has sessions. Throws where none has, or several have. */
@@ -224,6 +230,15 @@ export class Site {
     const index = this.endpoints().nodes.findIndex(({ name }) => name === busy[0]);
     if (busy.length !== 1 || index < 0) throw new Error(`sessions are on ${busy.join(", ") || "no node"}`);
     return index;
+  }
+
+  /** The index of the node that HAProxy took a connection to, by the client's local port; undefined where there is none. */
+  async nodeOfConnection(localPort: number | undefined): Promise<number | undefined> {
+    const sessions = (await this.haproxy("show sess")).split("\n");
+    const session = sessions.find((line) => line.includes(`src=127.0.0.1:${localPort} fe=sftp `));
+    const name = nodeOfServer(/ srv=(\S+)/.exec(session ?? "")?.[1] ?? "");
+    const index = this.endpoints().nodes.findIndex((node) => node.name === name);
+    return index < 0 ? undefined : index;
   }
 
   /** One command of HAProxy's runtime API. */
@@ -280,6 +295,11 @@ export function longshore(args: readonly string[], env: NodeJS.ProcessEnv = {}) 
 /** First port of a block that is probably free; `up` finds out for sure. */
 export function randomBlock(): number {
   return (FIRST_BLOCK + Math.floor(Math.random() * BLOCKS)) * PORTS_A_BLOCK;
+}
+
+/** Each node is there twice: see renderBalancer. */
+function nodeOfServer(server: string): string {
+  return server.endsWith(LAST_RESORT) ? server.slice(0, -LAST_RESORT.length) : server;
 }
 
 function place(on: "memory" | "disk"): string {
