@@ -44,7 +44,8 @@ function readSettings(path: string) {
   try {
     return readNodeSettings(path);
   } catch (error) {
-    throw new StartupError(`--config: ${error instanceof Error ? error.message : error}`, EXIT_SETTINGS, error);
+    const faults = (error instanceof Error ? error.message : String(error)).replace(/\s*\n\s*/g, " ");
+    throw new StartupError(`--config: ${faults}`, EXIT_SETTINGS, error);
   }
 }
 

@@ -1,8 +1,8 @@
 import { createMembership } from "#cluster/membership.js";
 import { connect, heartbeat, identity, recordingLogger } from "./fixture.js";
 
-/** A node's membership alone, as a process that tests can kill: `ENDPOINTS SITE NAME SLOT ID`, reports in JSON lines. */
-const [endpoints = "", site = "", name = "", slot = "", id = ""] = process.argv.slice(2);
+/** A node's membership alone, as a process that tests can kill: `ENDPOINTS SITE NAME SLOT ID [TTL]`, reports in JSON lines. */
+const [endpoints = "", site = "", name = "", slot = "", id = "", ttl = "3000"] = process.argv.slice(2);
 
 const report = (line: Record<string, unknown>) => process.stdout.write(`${JSON.stringify(line)}\n`);
 const logger = recordingLogger();
@@ -12,6 +12,7 @@ const membership = createMembership({
   identity: identity(name, Number(slot), id),
   heartbeat,
   logger,
+  lease: { ttlMs: Number(ttl) },
   patienceMs: 1_000,
 });
 membership.onIncarnation(({ incarnation, ownerRevision }) => report({ incarnation, ownerRevision }));
