@@ -22,7 +22,7 @@ export function failedIn(ran: FileResult): number {
 }
 
 export function printFile(ran: Ran): void {
-  const { passed, failures, skips } = ran.tally;
+  const { passed, failures, skips, notes } = ran.tally;
   const counts = [`${passed} passed`];
   if (failures.length > 0) counts.push(`${failures.length} failed`);
   if (skips.length > 0) counts.push(`${skips.length} skipped`);
@@ -40,6 +40,7 @@ export function printFile(ran: Ran): void {
     }
     write("");
   }
+  for (const note of notes) write(`       - ${note}`);
   for (const { pid, command } of ran.leftovers) write(`    ! left behind and killed: ${pid} ${command}`);
 }
 

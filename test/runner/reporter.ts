@@ -22,6 +22,8 @@ export type Line =
       /** It failed because something inside it failed, which was reported already. */
       readonly byChildren?: boolean;
     }
+  /** What a test reports by `t.diagnostic`: a figure that was measured, a seed. */
+  | { readonly kind: "note"; readonly text: string }
   | { readonly kind: "finished" };
 
 /** The part of node:test's events that is read here; its own types name more than Node 20 and 22 share. */
@@ -54,10 +56,17 @@ function reasonOf(value: string | boolean | undefined): string | undefined {
   return value === true ? "" : value;
 }
 
+/** node:test ends each file with its own counts, in the same kind of event. */
+const ownSummary = /^(tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) [\d.]+$/;
+
 export function toLine(event: RunnerEvent): Line | undefined {
   if (event.type === "test:dequeue") {
     const { name, nesting } = event.data as TestData;
     return { kind: "begun", name, nesting };
+  }
+  if (event.type === "test:diagnostic") {
+    const { message } = event.data as { readonly message: string };
+    return ownSummary.test(message) ? undefined : { kind: "note", text: message };
   }
   if (event.type !== "test:pass" && event.type !== "test:fail") return undefined;
   const { name, nesting, details, ...marks } = event.data as TestData;

@@ -17,6 +17,7 @@ export interface Tally {
   passed: number;
   readonly failures: Failure[];
   readonly skips: Skip[];
+  readonly notes: string[];
   /** Begun and never ended: what to look at when a file hangs or dies. */
   readonly running: string[];
   /** The file's report is whole. */
@@ -25,7 +26,7 @@ export interface Tally {
 
 /** Leaves only: a suite, or a test with subtests, counts by what it holds, unless it failed by itself. */
 export function tally(lines: readonly Line[]): Tally {
-  const result: Tally = { passed: 0, failures: [], skips: [], running: [], finished: false };
+  const result: Tally = { passed: 0, failures: [], skips: [], notes: [], running: [], finished: false };
   /** Reports of children come before their parent's: per nesting, the results that wait for it. */
   const waiting: { failures: Failure[]; skips: Skip[]; count: number }[] = [];
   const level = (nesting: number) => {
@@ -37,6 +38,10 @@ export function tally(lines: readonly Line[]): Tally {
   for (const line of lines) {
     if (line.kind === "finished") {
       result.finished = true;
+      continue;
+    }
+    if (line.kind === "note") {
+      result.notes.push(line.text);
       continue;
     }
     if (line.kind === "begun") {
