@@ -16,7 +16,7 @@ export interface MembersView {
 }
 
 /** Heartbeats come each second from each node: a listing for each one would be a listing for nobody. */
-const DEBOUNCE_MS = 250;
+const DEBOUNCE_MS = 500;
 
 /** Follows `nodes/`, for status pages and to notice that another node knows a newer configuration. */
 export function createMembersView(options: { readonly coordination: Coordination }): MembersView {
