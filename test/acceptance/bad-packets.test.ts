@@ -35,7 +35,7 @@ describe("bad packets", () => {
     const session = await partner.rawOn(0);
     try {
       session.sendBytes(data);
-      await until("a refusal", () => session.strays.length > 0 || session.socket.destroyed || session.channel.closed);
+      await until("a refusal", () => session.strays.length > 0 || session.isGone);
       for (const reply of session.strays) {
         assert.ok(reply.kind === "status" && reply.code !== Status.OK, `answered ${JSON.stringify(reply)}`);
       }
@@ -91,7 +91,7 @@ describe("bad packets", () => {
     const handle = await session.open("/lied", Open.W | Open.C | Open.T);
     await session.write(handle, 0, bytes(1_000));
     session.sendBytes(packet(Type.WRITE, id, string(handle), u64(1_000), u32(5_000), bytes(10)));
-    await until("a refusal", () => session.strays.length > 0 || session.socket.destroyed || session.channel.closed);
+    await until("a refusal", () => session.strays.length > 0 || session.isGone);
     const code = await codeOf(session.close(handle)).catch((error: unknown) => {
       if (error instanceof ConnectionLost) return Status.CONNECTION_LOST;
       throw error;

@@ -182,6 +182,11 @@ export class RawSftp {
     this.waiting.clear();
   }
 
+  /** The session is over, whoever ended it. */
+  get isGone(): boolean {
+    return this.gone;
+  }
+
   /** Requests that were sent and not answered. */
   get unanswered(): number {
     return this.waiting.size;

@@ -1,0 +1,44 @@
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Site } from "../site.js";
+import { until } from "./run.js";
+
+/** Keys of the site's store below a prefix (relative to the site's own), asked of etcd itself over its JSON gateway. */
+export async function storeKeys(site: Site, prefix: string): Promise<string[]> {
+  const endpoint = site.endpoints().etcd?.endpoints[0];
+  if (endpoint === undefined) throw new Error("this site has no etcd");
+  const start = Buffer.from(`/longshore/local/${prefix}`);
+  const end = Buffer.from(start);
+  end[end.length - 1] = (end[end.length - 1] ?? 0) + 1;
+  const response = await fetch(`${endpoint}/v3/kv/range`, {
+    method: "POST",
+    body: JSON.stringify({ key: start.toString("base64"), range_end: end.toString("base64"), keys_only: true }),
+    signal: AbortSignal.timeout(5_000),
+  });
+  if (!response.ok) throw new Error(`etcd answered ${response.status}: ${await response.text()}`);
+  const { kvs = [] } = (await response.json()) as { kvs?: { key: string }[] };
+  return kvs.map(({ key }) => Buffer.from(key, "base64").toString());
+}
+
+/** What lies in the store's own directory on the storage: staging directories and pointers to partials. */
+export function stagingResidue(site: Site): string[] {
+  const own = join(site.endpoints().storage.path, ".longshore");
+  return ["ops", "partials", "closed"].flatMap((part) => readdirSync(join(own, part)).map((name) => `${part}/${name}`));
+}
+
+/** Resolves when no operation, claim, staging directory or partial is left; throws with what is. */
+export async function nothingLeft(site: Site, deadlineMs = 15_000): Promise<void> {
+  let left: string[] = [];
+  try {
+    await until(
+      "nothing is left behind",
+      async () => {
+        left = [...(await storeKeys(site, "ops/")), ...(await storeKeys(site, "names/")), ...stagingResidue(site)];
+        return left.length === 0;
+      },
+      { deadlineMs, everyMs: 100 },
+    );
+  } catch (error) {
+    throw new Error(`left behind: ${left.join(", ")}`, { cause: error });
+  }
+}
