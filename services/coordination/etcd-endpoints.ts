@@ -283,7 +283,9 @@ export class EndpointSet {
       if (leftMs <= 0) break;
       await this.#rest(Math.min(leftMs, 50));
     }
-    throw new StoreUnavailableError(`no etcd member was reachable within ${waitMs} ms: ${await this.#whyNot(service)}`);
+    throw new StoreUnavailableError(
+      `no etcd member was reachable within ${Math.round(waitMs)} ms: ${await this.#whyNot(service)}`,
+    );
   }
 
   /**

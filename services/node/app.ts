@@ -164,7 +164,17 @@ export function createApp(settings: NodeSettings): App {
     const { id: siteId } = snapshot.site;
     store = await openStore({ settings, siteId, coordination, logger, onProblem: storage.report, signal });
     storage.start();
-    dataPath = createDataPath({ settings, identity, coordination, membership, config, store, metrics, logger });
+    dataPath = createDataPath({
+      settings,
+      identity,
+      coordination,
+      membership,
+      config,
+      store,
+      storageHealth: () => storage.health(),
+      metrics,
+      logger,
+    });
     ends.push(() => dataPath?.stop());
     ends.push(watchCutOff(dataPath));
     await dataPath.listen();

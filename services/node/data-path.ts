@@ -16,6 +16,7 @@ import type { Store } from "#storage/contract.js";
 import { createPosixStore } from "#storage/posix/store.js";
 import { commitObserver, connectionObserver, transferObserver } from "./observers.js";
 import type { NodeSettings } from "./settings.js";
+import type { StorageHealth } from "./storage-health.js";
 
 export interface DataPathOptions {
   readonly settings: NodeSettings;
@@ -24,6 +25,8 @@ export interface DataPathOptions {
   readonly membership: Membership;
   readonly config: RunningConfigView;
   readonly store: Store;
+  /** What the storage watch says now. */
+  readonly storageHealth: () => StorageHealth | undefined;
   readonly metrics: Metrics;
   readonly logger: Logger;
 }
@@ -65,7 +68,12 @@ export function createDataPath(options: DataPathOptions): DataPath {
     observer: commitObserver(metrics),
     logger,
   });
-  const sessions = createSessions({ config, store, engine, logger, observer: transfers });
+  const storageFault = (): LongshoreError | undefined => {
+    const health = options.storageHealth();
+    if (health === undefined || health.healthy || health.code === "no-space") return undefined;
+    return new LongshoreError("unavailable", "the storage can't be used at the moment: try again later");
+  };
+  const sessions = createSessions({ config, store, engine, storageFault, logger, observer: transfers });
   const verifier: Verifier = createVerifier({ config, logger });
   const newServer = (): SftpServer => createSftpServer({ config, verifier, sessions, logger, observer });
 

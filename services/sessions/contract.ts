@@ -70,7 +70,7 @@ export interface FileHandle {
    */
   read(offset: number, views: readonly Buffer[], done: (error: Error | undefined, bytes: number) => void): void;
   /**
-   * Writes `views` at `offset`. Many calls may be under way; the transfer merges contiguous ones into one system call.
+   * Writes `views` at `offset`; one past 2^53 - 1 is refused, as any that no file could hold. Many calls may be under way; the transfer merges contiguous ones into one system call.
    * `done` without an error means that the bytes are in the partial on the shared storage: the client may be told. The
    * views belong to the handle until `done`. After a failed write all later ones fail, and `close` fails too.
    */

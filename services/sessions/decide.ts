@@ -21,6 +21,9 @@ export type OpenDecision =
 
 export function decideOpen(intent: OpenIntent, found: Presence): OpenDecision {
   const there = found.committed !== "none";
+  if (intent.exclusive && intent.create && (there || found.partial)) {
+    return refuse("exists", "a file of that name exists");
+  }
   if (!intent.read && !intent.write) return refuse("invalid-argument", "neither reading nor writing was asked for");
   if (found.committed === "directory") return refuse("is-a-directory", "it is a directory");
   if (found.committed === "other") return refuse("permission-denied", "not a regular file");
@@ -29,8 +32,6 @@ export function decideOpen(intent: OpenIntent, found: Presence): OpenDecision {
     if (found.partial) return refuse("incomplete-upload", "upload not complete");
     return refuse("not-found", "no such file");
   }
-  if (intent.exclusive && intent.create && (there || found.partial))
-    return refuse("exists", "a file of that name exists");
   if (!there && !found.partial) {
     return intent.create ? { act: "fresh", over: false } : refuse("not-found", "no such file");
   }

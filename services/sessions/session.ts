@@ -30,6 +30,8 @@ export interface SessionOptions {
   /** The account as it is configured now; throws once it is gone. */
   readonly account: () => Account;
   readonly power: () => boolean;
+  /** Why the storage can't be used at all now, if so. */
+  readonly storageFault: () => LongshoreError | undefined;
   readonly store: Store;
   readonly engine: CommitEngine;
   readonly logger: Logger;
@@ -86,7 +88,9 @@ export class AccountSession implements Session {
     });
   }
 
-  open(path: string, intent: OpenIntent): Promise<FileHandle> {
+  open(path: string, wanted: OpenIntent): Promise<FileHandle> {
+    // whoever creates wants to write, also paramiko's mode "x", which doesn't say so
+    const intent = wanted.create && !wanted.read ? { ...wanted, write: true } : wanted;
     const at = VirtualPath.parse(path);
     const virtual = at.toString();
     return this.#order.run([virtual], intent.write, async () => {
@@ -382,6 +386,9 @@ export class AccountSession implements Session {
   }
 
   async #resolve(at: VirtualPath, follow: boolean): Promise<string> {
+    // an empty listing of a bare mount point would make mirroring clients delete what they have
+    const fault = this.#options.storageFault();
+    if (fault !== undefined) throw fault;
     return this.#store.resolve(await this.#homePath(), at.parts, follow);
   }
 

@@ -12,6 +12,8 @@ export interface SessionsOptions {
   readonly config: ConfigView;
   readonly store: Store;
   readonly engine: CommitEngine;
+  /** Why the storage can't be used at all now (gone, hung, another site's); a full one can. */
+  readonly storageFault: () => LongshoreError | undefined;
   readonly logger: Logger;
   readonly observer: TransferObserver;
 }
@@ -36,6 +38,7 @@ export function createSessions(options: SessionsOptions): Sessions {
           throw new LongshoreError("permission-denied", "this account is not enabled");
         },
         power: () => options.config.snapshot().site.durability === "power",
+        storageFault: options.storageFault,
         store: options.store,
         engine: options.engine,
         logger: options.logger.child({ session: id, account, client: clientAddress }),

@@ -118,8 +118,8 @@ export class UploadHandle implements FileHandle {
       done(this.#failure);
       return;
     }
-    if (!this.#wrote) {
-      const refused = this.#first(offset);
+    if (!Number.isSafeInteger(offset) || !this.#wrote) {
+      const refused = Number.isSafeInteger(offset) ? this.#first(offset) : noSuchOffset();
       if (refused !== undefined) {
         this.#failure = refused;
         done(refused);
@@ -325,4 +325,8 @@ export class UploadHandle implements FileHandle {
     }
     await this.#upload.release();
   }
+}
+
+function noSuchOffset(): LongshoreError {
+  return new LongshoreError("invalid-argument", "no file is that large");
 }

@@ -139,7 +139,10 @@ test("copy-on-write: an old file is changed in place as the client sees it, unto
     ["the start, shorter", (handle) => write(handle, 0, "XY"), "XY2abc6789"],
     [
       "cut by FSETSTAT",
-      async (handle) => (await write(handle, 0, "cut"), await handle.setAttributes({ size: 3 })),
+      async (handle) => {
+        await write(handle, 0, "cut");
+        await handle.setAttributes({ size: 3 });
+      },
       "cut",
     ],
     ["the end", (handle) => write(handle, 3, "+tail"), "cut+tail"],

@@ -89,7 +89,7 @@ export async function createWorld(local = true): Promise<World> {
         await current?.lease.release();
       });
       const observer = { opened: () => {}, bytes: () => {}, ended: () => {} };
-      const sessions = createSessions({ config, store, engine, logger, observer });
+      const sessions = createSessions({ config, store, engine, storageFault: () => undefined, logger, observer });
       return {
         engine,
         store,

@@ -86,7 +86,13 @@ async function status(options: ClientOptions): Promise<void> {
   }
   const { node, config, sessions, nodes } = answer;
   const asked = `asked ${node.name} (${node.state}), configuration revision ${config.revision}`;
-  process.stdout.write(`${nodes.length} nodes, ${sessions} sessions; ${asked}\n\n${nodeTable(nodes)}`);
+  process.stdout.write(
+    `${counted(nodes.length, "node")}, ${counted(sessions, "session")}; ${asked}\n\n${nodeTable(nodes)}`,
+  );
+}
+
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 function wholeNumber(text: string): number {

@@ -30,6 +30,13 @@ export class Cursor {
     return value;
   }
 
+  /** Like `u64`, but Infinity past 2^53 - 1: for a WRITE, whose handle must hear of it and fail from then on. */
+  offset(): number {
+    const at = this.#need(8);
+    const value = this.#from.readUInt32BE(at) * 2 ** 32 + this.#from.readUInt32BE(at + 4);
+    return value > Number.MAX_SAFE_INTEGER ? Number.POSITIVE_INFINITY : value;
+  }
+
   /** A string's bytes: a view. */
   bytes(): Buffer {
     const length = this.u32();

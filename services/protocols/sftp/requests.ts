@@ -82,9 +82,8 @@ export function decodeRequest(packet: Packet): Request {
     }
     case PacketType.WRITE: {
       const handle = from.handle();
-      const offset = from.u64();
+      const offset = from.offset();
       const bytes = from.u32();
-      if (offset + bytes > Number.MAX_SAFE_INTEGER) throw new MalformedPacket("number out of range");
       return { name: "write", handle, offset, bytes, payload: cut(packet.payload, bytes) };
     }
     case PacketType.LSTAT:

@@ -27,6 +27,10 @@ import { toFileStat } from "./stat.js";
 
 const { O_RDONLY, O_RDWR, O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
 
+/** Less free space than this, or than this share of a small volume, is said to be none. */
+const FULL_BELOW = 16 << 20;
+const FULL_SHARE = 0.05;
+
 export interface PosixStoreOptions {
   /** The mounted root, absolute. */
   readonly root: string;
@@ -91,6 +95,7 @@ class PosixStore implements Store {
   }
 
   async ensureHome(home: string): Promise<void> {
+    await this.#checkSentinel(); // nothing is made on a bare mount point
     let path = this.#layout.root;
     for (const part of home.split("/")) {
       path = `${path}/${part}`;
@@ -145,7 +150,7 @@ class PosixStore implements Store {
 
   async stageUpload(id: string, options: StageOptions): Promise<StagedFile> {
     return this.#try(async () => {
-      await this.#calls.mkdir(this.#layout.op(id), 0o700);
+      await this.#makeStaging(id);
       const fd = await this.#calls.open(this.#layout.data(id), O_RDWR | O_CREAT | O_EXCL, 0o600);
       return new PosixStagedFile(this.#layout, this.#calls, id, fd, 0, options);
     }, "the upload can't be staged");
@@ -153,7 +158,7 @@ class PosixStore implements Store {
 
   async stageEffect(id: string, effect: Effect, mode = 0o755): Promise<void> {
     await this.#try(async () => {
-      await this.#calls.mkdir(this.#layout.op(id), 0o700);
+      await this.#makeStaging(id);
       const staged = `${this.#layout.op(id)}/v`;
       if (effect.kind === "mkdir") {
         await this.#calls.mkdir(staged, mode);
@@ -308,7 +313,23 @@ class PosixStore implements Store {
     await this.#checkSentinel();
     await this.#storageNow();
     const stat = await this.statVolume("");
-    return { freeBytes: stat.bavail * stat.bsize, totalBytes: stat.blocks * stat.bsize };
+    const freeBytes = stat.bavail * stat.bsize;
+    const totalBytes = stat.blocks * stat.bsize;
+    // a failed upload is cut to its prefix, which leaves a little: full is full for the next one all the same
+    if (freeBytes < Math.min(FULL_BELOW, totalBytes * FULL_SHARE)) {
+      throw new LongshoreError("no-space", `it is full: ${Math.floor(freeBytes / 2 ** 20)} MiB are left`);
+    }
+    return { freeBytes, totalBytes };
+  }
+
+  async #makeStaging(id: string): Promise<void> {
+    try {
+      await this.#calls.mkdir(this.#layout.op(id), 0o700);
+    } catch (error) {
+      // not the client's file, but the staging area itself: NO_SUCH_FILE would send clients astray
+      if (systemCode(error) !== "ENOENT") throw error;
+      throw new LongshoreError("unavailable", "the storage isn't mounted", error);
+    }
   }
 
   /** The storage's own clock, by a file written now: node clocks may differ from it and from each other. */
