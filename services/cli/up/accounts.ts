@@ -19,13 +19,13 @@ export async function ensureAccounts(
   layout: SiteLayout,
   names: readonly string[],
 ): Promise<Credentials[]> {
-  const wanted = names.map((name) => accountCredentials(layout, name));
+  const wanted = await Promise.all(names.map((name) => accountCredentials(layout, name)));
   const revisions = await Promise.all(wanted.map((credentials) => ensureAccount(access, credentials)));
   const newest = Math.max(0, ...revisions);
   if (newest > 0 && !(await until(() => isEverywhere(access, newest), { timeoutMs: CONVERGED_MS }))) {
     throw new CliError(EXIT.failed, `the accounts didn't reach every node within ${CONVERGED_MS / 1000} s`);
   }
-  return knownAccounts(layout).map((name) => accountCredentials(layout, name));
+  return await Promise.all(knownAccounts(layout).map((name) => accountCredentials(layout, name)));
 }
 
 /** Returns the revision of the write; 0 where there was nothing to write. */

@@ -1,10 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import ssh2 from "ssh2";
+import { generateHostKey } from "#config/host-keys.js";
 import { systemCode } from "#lib/errors.js";
 import { makePrivateDirectory, readIfThere, readOrCreate, writeAtomically } from "../files.js";
 import type { SiteLayout } from "../layout.js";
+import { kindOfKey, publicKeyOf } from "./ssh-wire.js";
 
 /** What a partner logs in with: made at random for each site, kept from one `up` to the next. */
 export interface Credentials {
@@ -23,18 +24,21 @@ export function makeSiteSecrets(layout: SiteLayout): string {
 }
 
 /** The account's credentials, made where they aren't there yet. */
-export function accountCredentials(layout: SiteLayout, name: string): Credentials {
+export async function accountCredentials(layout: SiteLayout, name: string): Promise<Credentials> {
   const directory = join(layout.accounts, name);
   makePrivateDirectory(directory);
   const password = readOrCreate(join(directory, "password"), () => `${randomPassword()}\n`).trim();
   const privateKeyFile = join(directory, "id_ed25519");
-  const publicKeyFile = `${privateKeyFile}.pub`;
-  const there = readIfThere(privateKeyFile) === undefined ? undefined : readIfThere(publicKeyFile);
-  if (there !== undefined) return { name, password, privateKeyFile, publicKey: there.trim() };
-  const pair = ssh2.utils.generateKeyPairSync("ed25519", { comment: `${name}@longshore` });
-  writeAtomically(privateKeyFile, pair.private);
-  writeAtomically(publicKeyFile, `${pair.public}\n`);
-  return { name, password, privateKeyFile, publicKey: pair.public };
+  // Without a passphrase, in the form that every client reads; a partner's key is made as a host's.
+  const there = readIfThere(privateKeyFile);
+  const privateKey = there ?? (await generateHostKey("ed25519"));
+  const blob = publicKeyOf(privateKey);
+  const publicKey = `${kindOfKey(blob)} ${blob.toString("base64")} ${name}@longshore`;
+  if (there === undefined) {
+    writeAtomically(privateKeyFile, privateKey);
+    writeAtomically(`${privateKeyFile}.pub`, `${publicKey}\n`);
+  }
+  return { name, password, privateKeyFile, publicKey };
 }
 
 /** The accounts that this site has credentials of. */

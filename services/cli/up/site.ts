@@ -6,6 +6,7 @@ import { makePrivateDirectory, readIfThere, writeAtomically, writeJson } from ".
 import { type SiteLayout, siteLayout } from "../layout.js";
 import { answers, until } from "../wait.js";
 import { ensureAccounts } from "./accounts.js";
+import { fetchHostKeys } from "./host-key-scan.js";
 import { lockDirectory, unlockDirectory } from "./lock.js";
 import { rotateLog } from "./logs.js";
 import { PORTS_A_SITE, type UpOptions } from "./options.js";
@@ -31,7 +32,7 @@ import {
 import type { Report } from "./report.js";
 import { type Credentials, makeSiteSecrets } from "./secrets.js";
 import { readSiteFile } from "./site-file.js";
-import { fetchHostKeys, knownHosts, sshAnswers } from "./ssh.js";
+import { knownHosts, sshAnswers } from "./ssh.js";
 import { type ProcessSpec, SupervisedProcess } from "./supervised.js";
 import { stopOrder, sweep } from "./sweep.js";
 
