@@ -56,17 +56,35 @@ async function buildNativeCrypto(): Promise<void> {
     await installPackages(packages);
   }
   console.log("longshore: building ssh2's native crypto");
+  let said = "";
+  // Where the build of another optional package fails, npm takes away what both need (nan); its scripts aren't for us.
+  if (!canResolve("nan")) said += npm("install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund");
+  said += npm("rebuild", "ssh2", "--foreground-scripts");
+  if (hasNativeCrypto()) return;
+  const tail = said.trimEnd().split("\n").slice(-15).join("\n  ");
+  throw new Error(`the build failed. Its end:\n  ${tail}`);
+}
+
+function canResolve(name: string): boolean {
+  try {
+    load.resolve(name);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Runs the npm that runs us, in the checkout. Returns what it said. */
+function npm(...args: string[]): string {
   const headers = headersDirectory();
-  const npm = process.env.npm_execpath;
-  const [program, ...before] = npm === undefined ? ["npm"] : [process.execPath, npm];
-  const build = spawnSync(program as string, [...before, "rebuild", "ssh2", "--foreground-scripts"], {
+  const script = process.env.npm_execpath;
+  const [program, before] = script === undefined ? ["npm", []] : [process.execPath, [script]];
+  const { stdout, stderr } = spawnSync(program, [...before, ...args], {
     cwd: fileURLToPath(new URL("../../../", import.meta.url)),
     env: { ...process.env, ...(headers === undefined ? {} : { npm_config_nodedir: headers }) },
     encoding: "utf8",
   });
-  if (hasNativeCrypto()) return;
-  const tail = `${build.stdout}${build.stderr}`.trimEnd().split("\n").slice(-15).join("\n  ");
-  throw new Error(`the build failed. Its end:\n  ${tail}`);
+  return `${stdout}${stderr}`;
 }
 
 async function main(): Promise<void> {
