@@ -10,7 +10,7 @@ export type Holder = z.infer<typeof holderSchema>;
 
 /** A slot's number has digits only, so a name's claim can't be taken for one. */
 export function nameClaim(name: string): string {
-  return `${keys.slotPrefix}name/${name}`;
+  return keys.slotName(name);
 }
 
 /** The three keys that make a node unique, in the order in which conflicts are reported. */

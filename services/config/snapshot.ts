@@ -12,7 +12,7 @@ import { type Account, accountSchema, type Site, siteSchema } from "./schema.js"
  * Rewritten by every transaction that changes the configuration, so that its revision names the configuration's, also
  * after a deletion (the entries that are left don't show that one).
  */
-export const CONFIG_HEAD = `${keys.configPrefix}head`;
+export const CONFIG_HEAD = keys.configHead;
 
 export interface EntryFault extends Fault {
   /** The store key that can't be used. */

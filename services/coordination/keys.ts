@@ -1,6 +1,8 @@
 /** The one place that knows how store keys are spelled (all relative to `/longshore/<site>/`). */
 export const keys = {
   configPrefix: "config/",
+  /** Rewritten by each change of configuration, so that deletions move the revision, too. */
+  configHead: "config/head",
   site: "config/site",
   accountPrefix: "config/accounts/",
   account: (name: string) => `config/accounts/${name}`,
@@ -13,6 +15,10 @@ export const keys = {
   intent: (nodeId: string) => `intents/${nodeId}`,
   slotPrefix: "slots/",
   slot: (slot: number) => `slots/${slot}`,
+  /** A node's name, claimed like its slot. */
+  slotName: (name: string) => `slots/name/${name}`,
+  /** Says that some node of the site has used the store: from then on a missing sentinel is a missing mount. */
+  storeUsed: (store: string) => `stores/${store}`,
   /** One per worker process, on its lease; its value is the id of its last transaction group (commit.md, step 2). */
   ownerPrefix: "owners/",
   owner: (incarnation: string) => `owners/${incarnation}`,

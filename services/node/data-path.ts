@@ -4,6 +4,7 @@ import type { Membership, NodeIdentity } from "#cluster/contract.js";
 import { createCommitEngine } from "#commit/engine.js";
 import type { RunningConfigView } from "#config/view.js";
 import type { Coordination } from "#coordination/contract.js";
+import { keys } from "#coordination/keys.js";
 import { createBackoff } from "#lib/backoff.js";
 import { monotonicMs, pause } from "#lib/clock.js";
 import { LongshoreError } from "#lib/errors.js";
@@ -156,8 +157,7 @@ export interface OpenStoreOptions {
   readonly signal: AbortSignal;
 }
 
-/** Says that some node of the site has used the storage: from then on a missing sentinel is a missing mount. */
-const STORE_USED = "stores/main";
+const STORE_USED = keys.storeUsed("main");
 
 /** Opens the shared storage, however long it takes until it is mounted. Rejects when `signal` aborts. */
 export async function openStore(options: OpenStoreOptions): Promise<Store> {

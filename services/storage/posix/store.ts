@@ -346,12 +346,17 @@ class PosixStore implements Store {
   }
 
   async #writeSentinel(): Promise<void> {
+    // made aside and renamed in: another node never reads half of it, and two nodes write the same
+    const aside = join(this.#layout.probes, randomBytes(8).toString("hex"));
     try {
-      await this.#writeWhole(this.#layout.sentinel, `${this.#siteId}\n`, O_EXCL);
-      await this.#directories.sync(this.#layout.private);
+      await this.#calls.lstat(this.#layout.sentinel);
+      return;
     } catch (error) {
-      if (systemCode(error) !== "EEXIST") throw error;
+      if (systemCode(error) !== "ENOENT") throw error;
     }
+    await this.#writeWhole(aside, `${this.#siteId}\n`);
+    await this.#calls.rename(aside, this.#layout.sentinel);
+    await this.#directories.sync(this.#layout.private);
   }
 
   async #checkSentinel(): Promise<void> {
@@ -367,8 +372,8 @@ class PosixStore implements Store {
     }
   }
 
-  async #writeWhole(path: string, text: string, extra = 0): Promise<void> {
-    const fd = await this.#calls.open(path, O_WRONLY | O_CREAT | extra, 0o600);
+  async #writeWhole(path: string, text: string): Promise<void> {
+    const fd = await this.#calls.open(path, O_WRONLY | O_CREAT, 0o600);
     try {
       await writeFully(fd, [Buffer.from(text)], 0);
       await fsync(fd);
