@@ -3,7 +3,7 @@ import { LeaseGoneError, OutcomeUnknownError } from "#coordination/errors.js";
 import { keys } from "#coordination/keys.js";
 import { createBackoff } from "#lib/backoff.js";
 import { monotonicMs, pause } from "#lib/clock.js";
-import { LongshoreError } from "#lib/errors.js";
+import { isCode, LongshoreError } from "#lib/errors.js";
 import { failpoint } from "#lib/failpoints.js";
 import type { Logger } from "#lib/logger.js";
 import type { Standing } from "./contract.js";
@@ -26,6 +26,8 @@ interface Waiting extends Intent {
   readonly resolve: (outcome: GroupOutcome) => void;
 }
 
+const MOST_INTENTS = 64;
+
 interface Fence {
   readonly incarnation: string;
   revision: number;
@@ -45,6 +47,8 @@ export class Groups {
   #stopped = false;
   #fence: Fence | undefined;
   #count = 0;
+  /** Intents in one group; less where the store takes less than it was said to (`--max-txn-ops`). */
+  #most = MOST_INTENTS;
 
   constructor(coordination: Coordination, standing: Standing, logger: Logger) {
     this.#coordination = coordination;
@@ -79,7 +83,7 @@ export class Groups {
         this.#fence = { incarnation: standing.incarnation, revision: standing.ownerRevision };
       }
       this.#dropStale(standing.incarnation);
-      const group = chooseGroup(this.#queue, this.#coordination.maxOperations);
+      const group = chooseGroup(this.#queue, this.#coordination.maxOperations, this.#most);
       if (group.length === 0) continue;
       const ids = new Set(group.map((intent) => intent.id));
       this.#queue = this.#queue.filter((intent) => !ids.has(intent.id));
@@ -124,7 +128,13 @@ export class Groups {
       const now = monotonicMs();
       return group.every((intent) => intent.giveUpAt <= now);
     });
-    if (result === "not-sent") {
+    if (result === "too-large" && group.length > 1) {
+      this.#most = Math.ceil(group.length / 2);
+      this.#logger.warn("the store takes smaller transactions than expected: check etcd's --max-txn-ops", {
+        most: this.#most,
+      });
+      this.#queue.unshift(...group);
+    } else if (result === "not-sent" || result === "too-large") {
       const error = new LongshoreError("unavailable", "the site's store doesn't answer: the upload is kept, try again");
       for (const intent of group) intent.resolve({ kind: "not-sent", error });
     } else if (result === "ended") {
@@ -153,7 +163,7 @@ export class Groups {
     apply: readonly Operation[],
     givenUp: () => boolean,
     rival?: string,
-  ): Promise<TransactionResult | "ended" | "not-sent"> {
+  ): Promise<TransactionResult | "ended" | "not-sent" | "too-large"> {
     const owner = keys.owner(fence.incarnation);
     const standing = this.#standing.current();
     const lease = standing?.incarnation === fence.incarnation ? standing.lease : undefined;
@@ -171,6 +181,7 @@ export class Groups {
         result = await call;
       } catch (error) {
         if (error instanceof LeaseGoneError) return maybeApplied ? "ended" : this.#notSent(error);
+        if (isCode(error, "limit") && !maybeApplied) return "too-large";
         if (error instanceof OutcomeUnknownError) maybeApplied = true;
         if (!maybeApplied && (givenUp() || this.#stopped || !lease?.usable())) return this.#notSent(error);
         if (this.#stopped) return "ended";

@@ -65,7 +65,7 @@ export function related(one: string, other: string): boolean {
  * The first intents, in order, that may go into one transaction. Invariant: they are path-disjoint (compares are judged
  * before any put, so two that collide would both pass), and an intent never overtakes one that it collides with.
  */
-export function chooseGroup<T extends Intent>(queue: readonly T[], maxOperations: number, most = 64): readonly T[] {
+export function chooseGroup<T extends Intent>(queue: readonly T[], maxOperations: number, most: number): readonly T[] {
   const chosen: T[] = [];
   const passed: T[] = [];
   let operations = 1; // the fence

@@ -152,9 +152,12 @@ export class Recovery {
     const pointed = await store.listPointed();
     const { entries } = await coordination.list(keys.opPrefix, { keysOnly: true });
     const recorded = new Set(entries.map((entry) => entry.key.slice(keys.opPrefix.length)));
+    const open = new Set([...this.#options.own()].map((upload) => upload.id));
+    const ended = (id: string) => ownerOf(id) === incarnation() && !open.has(id);
     for (const { name, ageMs } of await store.listStaged()) {
       const id = name.replace(/\.(?:f|refused)$/, "");
-      if (recorded.has(id) || !isAbandoned(id, owners, incarnation())) continue;
+      // our own, too, once their sessions ended: this process may live for months
+      if (recorded.has(id) || !(ended(id) || isAbandoned(id, owners, incarnation()))) continue;
       const limit = pointed.has(id) && !name.endsWith(".f") ? this.#options.partialLifetimeMs() : ORPHAN_MS;
       if (ageMs < limit) continue;
       // taken over first: whoever resumes it at this moment has it whole, or doesn't find it

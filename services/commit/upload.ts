@@ -153,6 +153,8 @@ export class OwnUpload implements Upload {
     const from = this.id;
     if (!(await this.#stillWanted())) {
       await this.#host.store.removeClosed(from);
+      // written anew: nobody comes back for this one. Else it stays as the partial that its name shows.
+      if (!(await this.#isPointedAt())) await this.#host.store.discardUpload(from);
       if (this.state === "owed") this.#end();
       return true;
     }
@@ -220,6 +222,7 @@ export class OwnUpload implements Upload {
     else this.#settled(outcome);
     if (outcome.kind !== "committed") throw this.#failed(errorOf(outcome));
     observer.committed((monotonicMs() - started) / 1_000);
+    setImmediate(failpoint, "replied");
     return { size: sealed.size };
   }
 

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { isIP } from "node:net";
 import { z } from "zod";
 
 /**
@@ -8,6 +9,13 @@ import { z } from "zod";
 const port = z.int().min(1).max(65_535);
 const address = z.strictObject({ host: z.string().min(1), port });
 const file = z.string().min(1);
+/** `192.0.2.0/24`, `2001:db8::/32`, or one address. */
+const network = z.string().refine((text) => {
+  const [host = "", bits, ...rest] = text.split("/");
+  const version = isIP(host);
+  if (version === 0 || rest.length > 0) return false;
+  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128));
+}, "an address or a network such as 192.0.2.0/24");
 
 export const nodeSettingsSchema = z.strictObject({
   /** The site's name: the store's key prefix. */
@@ -35,7 +43,7 @@ export const nodeSettingsSchema = z.strictObject({
   /** The partner-facing listener. */
   sftp: address,
   /** PROXY protocol v2 is required from these addresses (CIDR) and nobody else may connect; absent: plain connections. */
-  balancers: z.array(z.string()).min(1).optional(),
+  balancers: z.array(network).min(1).optional(),
   /** Health, metrics and the admin API, over HTTP. */
   admin: address,
   /** The balancer's agent check (`ready`, `drain`, weight). */

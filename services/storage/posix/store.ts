@@ -47,7 +47,16 @@ export interface PosixStoreOptions {
 /** Opens a mounted file system as a store. Throws where the root is missing, not writable, or another site's. */
 export async function createPosixStore(options: PosixStoreOptions): Promise<PosixStore> {
   const calls = options.local ? directCalls : pooledCalls;
-  const root = await calls.realpath(options.root);
+  let root: string;
+  try {
+    root = await calls.realpath(options.root);
+  } catch (error) {
+    throw new LongshoreError(
+      "unavailable",
+      `storage.path ${options.root} can't be reached: ${systemCode(error)}`,
+      error,
+    );
+  }
   const layout = new Layout(root);
   const store = new PosixStore(layout, calls, options);
   await store.open(options.initialize);
