@@ -106,7 +106,7 @@ test("a decoder says MalformedPacket or gives a request, whatever the body", () 
       for (const packet of packetsOf(Buffer.concat(packets), []).packets) {
         try {
           const request = decodeRequest(packet);
-          if (request.name === "write") {
+          if (request.name === "write" && request.payload !== undefined) {
             assert.equal(
               request.payload.reduce((sum, view) => sum + view.length, 0),
               request.bytes,

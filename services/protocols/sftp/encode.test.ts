@@ -77,8 +77,9 @@ test("longname is laid out like OpenSSH's", () => {
   assert.match(longName("d", old, "alice", now), /^drwxrwxrwt .* Jan {2}2 {2}1970 d$/);
 });
 
-test("each code of ours has its SFTP status, and only an OPEN of an unfinished upload is PERMISSION_DENIED", () => {
-  const code = (error: LongshoreError, request: "open" | "rename" = "rename") => statusOf(error, request).code;
+test("each code of ours has its SFTP status, with the decision table's exceptions for OPEN and CLOSE", () => {
+  const code = (error: LongshoreError, request: "open" | "close" | "rename" = "rename") =>
+    statusOf(error, request).code;
   assert.equal(code(new LongshoreError("not-found", "x")), 2);
   assert.equal(code(new LongshoreError("not-a-directory", "x")), 2);
   assert.equal(code(new LongshoreError("permission-denied", "x")), 3);
@@ -87,6 +88,8 @@ test("each code of ours has its SFTP status, and only an OPEN of an unfinished u
   assert.equal(code(new LongshoreError("unsupported", "x")), 8);
   assert.equal(code(new LongshoreError("incomplete-upload", "x")), 4);
   assert.equal(code(new LongshoreError("incomplete-upload", "x"), "open"), 3);
+  assert.equal(code(new LongshoreError("invalid-argument", "x")), 5);
+  assert.equal(code(new LongshoreError("invalid-argument", "x"), "close"), 4);
 });
 
 test("a system error's message, with the server's path in it, never reaches the client", () => {

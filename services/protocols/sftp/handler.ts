@@ -223,9 +223,15 @@ export class Handler {
   }
 
   /** No promise and no copy: a bulk upload comes through here some 4,000 times a GiB. */
-  #write(id: number, handle: number, offset: number, bytes: number, payload: readonly Buffer[]): void {
+  #write(id: number, handle: number, offset: number, bytes: number, payload: readonly Buffer[] | undefined): void {
     const { file } = this.#file(handle);
     if (!file.writable) throw new LongshoreError("permission-denied", "file isn't open for writing");
+    if (payload === undefined) {
+      // Some clients take no notice of this reply and go by CLOSE's (clients.md, finding 3): the handle has to fail, which
+      // a write to where no file can be makes it do.
+      file.write(Number.POSITIVE_INFINITY, [], () => {});
+      throw new MalformedPacket("data is shorter than its length says");
+    }
     if (bytes === 0) {
       this.#replies.ok(id);
       return;

@@ -53,9 +53,9 @@ export const LIMITS = { packet: 262_144, read: 261_120, write: 261_120 } as cons
 
 /**
  * The longest packet that is taken, without its length field. Some clients write 256 KiB whatever `limits` says, and a
- * WRITE of that size has a header besides.
+ * WRITE of that size has a header besides (277 bytes with the longest handle).
  */
-export const MAX_PACKET = LIMITS.packet + 1_024;
+export const MAX_PACKET = LIMITS.packet + 512;
 
 /** Past PATH_MAX nothing can exist anyway. */
 export const MAX_PATH = 4_096;

@@ -1,6 +1,6 @@
 import type { AttributeChange, OpenIntent } from "#sessions/contract.js";
 import { readAttributeChange } from "./attributes.js";
-import { MalformedPacket, type Packet } from "./codec.js";
+import type { Packet } from "./codec.js";
 import { Cursor } from "./cursor.js";
 import { LIMITS, OpenFlag, PacketType } from "./protocol.js";
 
@@ -15,7 +15,8 @@ export type Request =
       readonly handle: number;
       readonly offset: number;
       readonly bytes: number;
-      readonly payload: readonly Buffer[];
+      /** Undefined: the packet holds fewer bytes than it says. Its handle must hear of it: this write has failed. */
+      readonly payload: readonly Buffer[] | undefined;
     }
   | {
       readonly name: "lstat" | "stat" | "opendir" | "remove" | "rmdir" | "realpath" | "readlink";
@@ -46,9 +47,9 @@ function intentOf(flags: number, attributes: AttributeChange): OpenIntent {
 
 /**
  * The first `bytes` of a WRITE's data. What follows them is ignored like any trailing bytes: rclone 1.60 (pkg/sftp 1.13)
- * sends the whole of its buffer behind the last, shorter piece of a file.
+ * sends the whole of its buffer behind the last, shorter piece of a file. Undefined where there are fewer.
  */
-function cut(payload: readonly Buffer[], bytes: number): readonly Buffer[] {
+function cut(payload: readonly Buffer[], bytes: number): readonly Buffer[] | undefined {
   let present = 0;
   for (const [index, view] of payload.entries()) {
     present += view.length;
@@ -57,8 +58,7 @@ function cut(payload: readonly Buffer[], bytes: number): readonly Buffer[] {
       ({ length }) => length,
     );
   }
-  if (present < bytes) throw new MalformedPacket("data is shorter than its length says");
-  return payload;
+  return present < bytes ? undefined : payload;
 }
 
 /** Decodes one packet. Throws MalformedPacket and nothing else. Bytes after the last field are ignored, as by OpenSSH. */

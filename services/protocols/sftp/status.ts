@@ -39,11 +39,19 @@ export interface StatusReply {
   readonly unexpected: boolean;
 }
 
+/** Where the decision table (clients.md) wants another status of one request. */
+function exception(code: ErrorCode, request: RequestName): StatusCode | undefined {
+  // A reader must not take an unfinished upload for a missing file or a passing fault.
+  if (code === "incomplete-upload" && request === "open") return Status.PERMISSION_DENIED;
+  // The CLOSE itself was no bad message: it fails because of a WRITE before it.
+  if (code === "invalid-argument" && request === "close") return Status.FAILURE;
+  return undefined;
+}
+
 /** Translates anything caught. Messages of errors that aren't ours are left out: they may name the server's paths. */
 export function statusOf(error: unknown, request: RequestName): StatusReply {
   const known = asLongshoreError(error, "request failed");
-  // The decision table's one exception: a reader must not take an unfinished upload for a missing file or a passing fault.
-  const code = known.code === "incomplete-upload" && request === "open" ? Status.PERMISSION_DENIED : STATUS[known.code];
+  const code = exception(known.code, request) ?? STATUS[known.code];
   return { code, message: presentable(known.message), unexpected: !(error instanceof LongshoreError) };
 }
 
