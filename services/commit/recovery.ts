@@ -149,12 +149,14 @@ export class Recovery {
   /** Takes away staging of dead owners that nobody can come back for, and partials past their time. */
   async #sweep(owners: ReadonlySet<string>): Promise<void> {
     const { store, coordination, incarnation, observer, logger, newId } = this.#options;
-    const pointed = await store.listPointed();
     const { entries } = await coordination.list(keys.opPrefix, { keysOnly: true });
     const recorded = new Set(entries.map((entry) => entry.key.slice(keys.opPrefix.length)));
     const open = new Set([...this.#options.own()].map((upload) => upload.id));
     const ended = (id: string) => ownerOf(id) === incarnation() && !open.has(id);
-    for (const { name, ageMs } of await store.listStaged()) {
+    const staged = await store.listStaged();
+    // read after the directories: a take-over points first and renames then
+    const pointed = await store.listPointed();
+    for (const { name, ageMs } of staged) {
       const id = name.replace(/\.(?:f|refused)$/, "");
       // our own, too, once their sessions ended: this process may live for months
       if (recorded.has(id) || !(ended(id) || isAbandoned(id, owners, incarnation()))) continue;
