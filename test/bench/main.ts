@@ -62,6 +62,12 @@ async function main(): Promise<number> {
     throw new Error(`${values.dir} has no room for ${copies} × ${values.size}: choose --size or --dir`);
 
   const directory = mkdtempSync(join(values.dir || tmpdir(), "longshore-bench-"));
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+    process.prependListener(signal, () => {
+      // Sites and peers end on `exit`; registered last, this runs when they no longer need their files.
+      process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
+      process.exit(130);
+    });
   try {
     for (const [name, bench] of Object.entries(benches)) {
       if (chosen.length > 0 && !chosen.includes(name)) continue;

@@ -1,4 +1,13 @@
-export type ScenarioKey = "uploads" | "consumer" | "rename" | "wire" | "refuse" | "take-over" | "takers" | "chain";
+export type ScenarioKey =
+  | "uploads"
+  | "consumer"
+  | "rename"
+  | "rename-refused"
+  | "wire"
+  | "refuse"
+  | "take-over"
+  | "takers"
+  | "chain";
 
 /** Ways to get the protocol wrong. The model is worth something only because it catches each of them. */
 export const mutations = {
@@ -11,6 +20,10 @@ export const mutations = {
   "rename-unmarked": {
     shownBy: "rename",
     wrong: "step 7: nothing shows that a rename found something, once it was moved on",
+  },
+  "back-directly": {
+    shownBy: "rename-refused",
+    wrong: "step 7: a rename that can't be placed is given back at once, and its mark taken away behind it",
   },
   "finish-before-place": {
     shownBy: "uploads",
@@ -39,6 +52,10 @@ export const mutations = {
     wrong: "step 6: the directory isn't set aside before the refusal is decided",
   },
   "refuse-unguarded": { shownBy: "refuse", wrong: "step 6: REFUSED is put without comparing the record" },
+  "refuse-forgets": {
+    shownBy: "refuse",
+    wrong: "step 6: the record is deleted instead of REFUSED; its owner takes that for success",
+  },
   "take-unannounced": { shownBy: "take-over", wrong: "step 8: no SUPERSEDED before the directory is taken" },
   "take-unguarded": { shownBy: "take-over", wrong: "step 8: SUPERSEDED is put over whatever is there" },
   "take-without-copy": {

@@ -27,7 +27,9 @@ export function checkState(world: World, operations: readonly Operation[]): void
       throw new Violation("a committed record has lost its directory: nobody can tell what became of it");
     if (kind !== "upload") return;
     if (record === "refused") {
-      if (dir.at !== "refused" || dir.data === 0) throw new Violation("a refused upload lost its partial");
+      const kept = dir.at === "refused" && dir.data !== 0;
+      // Gone: its account threw the partial away.
+      if (!kept && !at(world.ghost.gone, id)) throw new Violation("a refused upload lost its partial");
       if (told === "ok") throw new Violation("a refused upload was acknowledged");
     }
     if (told === "failed" && (record === "committed" || effect === "placed"))

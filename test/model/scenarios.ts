@@ -19,6 +19,8 @@ export interface Scenario {
   readonly wire?: boolean;
   /** A committed file lies at path 0 already. */
   readonly old?: boolean;
+  /** Where a directory may appear. Default 0. */
+  readonly blockAt?: number;
   readonly budget?: Partial<World["budget"]>;
   /** Actors whose leases may end and who may die. */
   readonly mortal?: readonly number[];
@@ -59,6 +61,18 @@ export const scenarios: readonly Scenario[] = [
     old: true,
   },
   {
+    key: "rename-refused",
+    name: "a rename onto what it can't replace, for a while or for ever",
+    operations: [
+      { kind: "rename", path: 0, to: 1 },
+      { kind: "upload", path: 0 },
+    ],
+    helpers: [0],
+    old: true,
+    blockAt: 1,
+    budget: { block: 1, unblock: 1 },
+  },
+  {
     key: "wire",
     name: "answers lost and late, leases lost, two uploads",
     operations: [
@@ -78,7 +92,7 @@ export const scenarios: readonly Scenario[] = [
       { kind: "upload", path: 0 },
     ],
     helpers: [0, 0],
-    budget: { block: 1, unblock: 1 },
+    budget: { block: 1, unblock: 1, discard: 1 },
   },
   {
     key: "take-over",
@@ -140,13 +154,13 @@ function start(scenario: Scenario): World {
     files: [inodes, 0],
     dirs: [],
     inodes: 0,
-    blocked: false,
+    blocked: -1,
     records: operations.map(() => "none"),
     claims: [-1, -1],
     fences: operations.map(() => 0),
     wire: [],
     actors: [],
-    budget: { consume: 0, block: 0, unblock: 0, expire: 0, crash: 0, ...scenario.budget },
+    budget: { consume: 0, block: 0, unblock: 0, expire: 0, crash: 0, discard: 0, ...scenario.budget },
     ghost: {
       last: [-1, -1],
       commits: operations.map(() => 0),
@@ -162,7 +176,15 @@ function start(scenario: Scenario): World {
   operations.forEach(({ kind }, id) => {
     const old = scenario.takers?.[id];
     const owner = actor(id, id, old !== undefined ? "find" : kind === "upload" && writes ? "close" : "send");
-    world.dirs.push({ at: old === undefined ? "plain" : "gone", data: 0, v: 0, marked: false, writer: id });
+    world.dirs.push({
+      at: old === undefined ? "plain" : "gone",
+      data: 0,
+      v: 0,
+      marked: false,
+      w: 0,
+      backed: false,
+      writer: id,
+    });
     if (kind === "upload" && old === undefined) {
       inodes += 1;
       if (writes) owner.fd = inodes;
@@ -175,7 +197,7 @@ function start(scenario: Scenario): World {
 }
 
 /** What networks, leases, operators and consumers do. */
-function surroundings(world: World, rules: Rules, mortal: readonly number[]): Successor<World>[] {
+function surroundings(world: World, rules: Rules, scenario: Scenario): Successor<World>[] {
   const list: Successor<World>[] = [];
   const may = (label: string, change: (made: World) => void) =>
     list.push({
@@ -198,17 +220,26 @@ function surroundings(world: World, rules: Rules, mortal: readonly number[]): Su
       settle(made, 0);
       made.files[0] = 0;
     });
-  if (budget.block > 0 && at(world.files, 0) === 0)
+  const place = scenario.blockAt ?? 0;
+  if (budget.block > 0 && at(world.files, place) === 0)
     may("a directory appears at the path", (made) => {
       made.budget.block -= 1;
-      made.blocked = true;
+      made.blocked = place;
     });
-  if (budget.unblock > 0 && world.blocked)
+  if (budget.unblock > 0 && world.blocked >= 0)
     may("the directory is gone", (made) => {
       made.budget.unblock -= 1;
-      made.blocked = false;
+      made.blocked = -1;
     });
-  for (const actor of mortal) {
+  world.dirs.forEach((dir, id) => {
+    if (budget.discard === 0 || dir.at !== "refused" || dir.data === 0 || at(world.records, id) === "committed") return;
+    may("the account throws its refused partial away", (made) => {
+      made.budget.discard -= 1;
+      Object.assign(at(made.dirs, id), { at: "gone", data: 0 });
+      made.ghost.gone[id] = true;
+    });
+  });
+  for (const actor of scenario.mortal ?? []) {
     if (budget.expire > 0 && at(world.fences, actor) >= 0)
       may(`the lease of ${actor} ends`, (made) => {
         made.budget.expire -= 1;
@@ -257,7 +288,7 @@ export function modelOf(scenario: Scenario, mutation?: Mutation): Model<World> {
           make,
         })),
       ),
-      ...surroundings(world, rules, scenario.mortal ?? []),
+      ...surroundings(world, rules, scenario),
     ],
     check(world) {
       checkState(world, scenario.operations);

@@ -51,7 +51,15 @@ function placed(world: World, actor: Actor, rules: Rules): void {
 }
 
 function removeDirectory(world: World, id: number): void {
-  Object.assign(at(world.dirs, id), { at: "gone", data: 0, v: 0, marked: false, writer: id });
+  Object.assign(at(world.dirs, id), {
+    at: "gone",
+    data: 0,
+    v: 0,
+    marked: false,
+    w: 0,
+    backed: false,
+    writer: id,
+  });
 }
 
 type Do = (world: World, actor: Actor, rules: Rules) => void;
@@ -63,7 +71,7 @@ const place: Partial<Record<Step, Do>> = {
     const judged = rules.mutation === "judge-by-path" && actor.own !== actor.target && at(world.files, path) !== 0;
     if (judged) actor.step = "finish";
     else if (dir.at !== "plain" || dir.data === 0) actor.step = "is-dir-there";
-    else if (world.blocked && path === 0) actor.step = rules.mutation === "refuse-in-place" ? "void" : "set-aside";
+    else if (world.blocked === path) actor.step = rules.mutation === "refuse-in-place" ? "void" : "set-aside";
     else {
       // Without its claim by design: what must show is the harm, not that the rule was broken.
       const last = at(world.ghost.last, path) === actor.target;
@@ -113,6 +121,63 @@ const place: Partial<Record<Step, Do>> = {
   },
 };
 
+function returnTo(world: World, actor: Actor, rules: Rules, inode: number): void {
+  const { path } = at(rules.operations, actor.target);
+  touch(world, path, actor.target);
+  world.files[path] = inode;
+  world.ghost.effect[actor.target] = "none";
+}
+
+/**
+ * A rename whose target can't be replaced. `v` leaves its name only once, to the target or to `w`: that decides. Each later
+ * reader must still see which it was, hence a mark before either is moved on.
+ */
+const giveBack: Partial<Record<Step, Do>> = {
+  back(world, actor, rules) {
+    const dir = at(world.dirs, actor.target);
+    if (rules.mutation === "back-directly") {
+      actor.step = dir.v !== 0 ? "unmark" : "finish";
+      if (dir.v !== 0) returnTo(world, actor, rules, dir.v);
+    } else {
+      actor.step = "is-w-there";
+      if (dir.v !== 0) dir.w = dir.v;
+    }
+    dir.v = 0;
+  },
+  unmark(world, actor) {
+    at(world.dirs, actor.target).marked = false;
+    Object.assign(actor, { saw: false, step: "finish" });
+  },
+  "is-w-there"(world, actor) {
+    const dir = at(world.dirs, actor.target);
+    if (dir.at === "gone") done(actor);
+    else actor.step = dir.w !== 0 ? "mark-back" : "is-backed";
+  },
+  "mark-back"(world, actor) {
+    const dir = at(world.dirs, actor.target);
+    if (dir.at !== "gone") dir.backed = true;
+    actor.step = "return";
+  },
+  return(world, actor, rules) {
+    const dir = at(world.dirs, actor.target);
+    if (dir.w !== 0) returnTo(world, actor, rules, dir.w);
+    dir.w = 0;
+    Object.assign(actor, { saw: false, step: "finish" });
+  },
+  "is-backed"(world, actor) {
+    const dir = at(world.dirs, actor.target);
+    actor.saw = false;
+    if (dir.at === "gone") done(actor);
+    else actor.step = dir.backed ? "finish" : "is-marked";
+  },
+  "is-marked"(world, actor) {
+    const dir = at(world.dirs, actor.target);
+    actor.saw = dir.marked;
+    if (dir.at === "gone") done(actor);
+    else actor.step = "finish";
+  },
+};
+
 const takeAway: Partial<Record<Step, Do>> = {
   detach(world, actor, rules) {
     const { path, to } = at(rules.operations, actor.target);
@@ -142,14 +207,8 @@ const takeAway: Partial<Record<Step, Do>> = {
     actor.saw = dir.v !== 0;
     if (dir.at === "gone") done(actor);
     else if (at(rules.operations, actor.target).kind === "delete") actor.step = "finish";
-    else if (!actor.saw) actor.step = "is-marked";
+    else if (!actor.saw) actor.step = rules.mutation === "back-directly" ? "is-marked" : "is-w-there";
     else actor.step = rules.mutation === "rename-unmarked" ? "move" : "mark";
-  },
-  "is-marked"(world, actor) {
-    const dir = at(world.dirs, actor.target);
-    actor.saw = dir.marked;
-    if (dir.at === "gone") done(actor);
-    else actor.step = "finish";
   },
   mark(world, actor) {
     const dir = at(world.dirs, actor.target);
@@ -159,14 +218,21 @@ const takeAway: Partial<Record<Step, Do>> = {
   move(world, actor, rules) {
     const dir = at(world.dirs, actor.target);
     const { to } = at(rules.operations, actor.target);
-    if (to !== undefined && dir.v !== 0) {
+    if (to !== undefined && dir.v !== 0 && world.blocked === to) {
+      actor.step = "back";
+      return;
+    }
+    const moves = to !== undefined && dir.v !== 0;
+    if (moves) {
       touch(world, to, actor.target);
       world.files[to] = dir.v;
       dir.v = 0;
       world.ghost.effect[actor.target] = "moved";
     }
-    actor.step = "finish";
+    // Missing: another moved it on, or is giving it back.
+    actor.step = moves || rules.mutation === "back-directly" ? "finish" : "is-w-there";
   },
+  ...giveBack,
 };
 
 const finishing: Partial<Record<Step, Do>> = {

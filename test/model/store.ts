@@ -54,7 +54,10 @@ export function finish(
   return true;
 }
 
-/** Step 6: the claim goes, the partial stays. */
+/**
+ * Step 6: the claim goes, the partial stays. The record stays, too, while the owner may ask: an absent one means success to
+ * it, and its partial may be taken or thrown away meanwhile.
+ */
 export function refuse(
   world: World,
   operations: readonly Operation[],
@@ -68,7 +71,7 @@ export function refuse(
     world.ghost.finished[id] = true;
   }
   for (const path of pathsOf(at(operations, id))) world.claims[path] = -1;
-  world.records[id] = "refused";
+  world.records[id] = mutation === "refuse-forgets" ? "none" : "refused";
 }
 
 /**

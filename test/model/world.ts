@@ -23,6 +23,9 @@ export interface Directory {
   v: number;
   /** A rename found something: made before it is moved on, because afterwards nothing else shows it. */
   marked: boolean;
+  /** What a refused rename is about to give back; and that it was, made before it is. */
+  w: number;
+  backed: boolean;
   /** The `owner` file: the actor that may hold `data` open for writing. */
   writer: number;
 }
@@ -64,6 +67,12 @@ const stepNames = [
   "is-v-there",
   "is-marked",
   "mark",
+  "back",
+  "unmark",
+  "is-w-there",
+  "is-backed",
+  "mark-back",
+  "return",
   "move",
   "find",
   "supersede",
@@ -101,8 +110,8 @@ export interface World {
   dirs: Directory[];
   /** Inodes made so far. */
   inodes: number;
-  /** Something that no rename can replace lies at path 0. */
-  blocked: boolean;
+  /** The path at which something lies that no rename can replace; -1 for none. */
+  blocked: number;
   /** The store. `fences`: last group applied per actor, -1 once its lease has ended. */
   records: RecordState[];
   claims: number[];
@@ -110,7 +119,7 @@ export interface World {
   wire: Message[];
   actors: Actor[];
   /** How often the surroundings may still interfere. */
-  budget: { consume: number; block: number; unblock: number; expire: number; crash: number };
+  budget: { consume: number; block: number; unblock: number; expire: number; crash: number; discard: number };
   /** What really happened, which no process sees. */
   ghost: {
     /** The last operation per path in the order of transactions, -1 for none. */
@@ -185,9 +194,10 @@ const letter = (text: string) => text.charCodeAt(0);
 
 /** Storage and store, and what really happened to them: all that outlives processes. Negative numbers are at least -1. */
 export function lastingKey({ files, inodes, blocked, dirs, records, claims, fences, ghost }: World): string {
-  const values = [inodes, flag(blocked)];
+  const values = [inodes, blocked + 1];
   for (const file of files) values.push(file);
-  for (const dir of dirs) values.push(letter(dir.at), dir.data, dir.v, flag(dir.marked), dir.writer);
+  for (const dir of dirs)
+    values.push(letter(dir.at), dir.data, dir.v, flag(dir.marked), dir.w, flag(dir.backed), dir.writer);
   for (const record of records) values.push(letter(record));
   for (const claim of claims) values.push(claim + 1);
   for (const fence of fences) values.push(fence + 1);
@@ -204,7 +214,7 @@ export function lastingKey({ files, inodes, blocked, dirs, records, claims, fenc
 export function keyOf(world: World): string {
   const { budget } = world;
   const lasting = lastingKey(world);
-  const values = [budget.consume, budget.block, budget.unblock, budget.expire, budget.crash];
+  const values = [budget.consume, budget.block, budget.unblock, budget.expire, budget.crash, budget.discard];
   const helpers: string[] = [];
   for (const { step, own, target, fd, group, copy, spare, saw } of world.actors) {
     const each = [stepNames.indexOf(step), target + 1, fd, group, copy, spare, flag(saw)];
