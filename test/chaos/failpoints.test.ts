@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
-import { after, before, describe, test } from "node:test";
+import { after, afterEach, before, describe, test } from "node:test";
 import { FAILPOINTS, type Failpoint } from "#lib/failpoints.js";
 import { bytes } from "../support/clients/content.js";
 import { ExtraNode } from "../support/clients/node-process.js";
 import { Partner } from "../support/clients/partner.js";
 import { ConnectionLost, codeOf, Open, type RawSftp, Status } from "../support/clients/raw-sftp.js";
 import { until, within } from "../support/clients/run.js";
-import { nothingLeft } from "../support/clients/store-residue.js";
+import { nothingLeft, residue } from "../support/clients/store-residue.js";
 import { type Site, startSite } from "../support/site.js";
 
 /**
@@ -38,6 +38,8 @@ describe("failpoints", () => {
   let own: RawSftp;
   let other: RawSftp;
   let files = 0;
+  /** What earlier tests left: complained of once. */
+  let earlier: readonly string[] = [];
 
   before(async () => {
     site = await startSite();
@@ -50,6 +52,10 @@ describe("failpoints", () => {
     await own?.end();
     await other?.end();
     await site?.stop();
+  });
+
+  afterEach(async () => {
+    earlier = await residue(site);
   });
 
   /** Runs `work` in a session of a node that kills itself at `failpoint`, and resolves when it is dead. */
@@ -114,7 +120,7 @@ describe("failpoints", () => {
           });
         }
         assert.ok(await holds(path, NEW));
-        await nothingLeft(site);
+        await nothingLeft(site, earlier);
       });
     }
   }
@@ -152,7 +158,7 @@ describe("failpoints", () => {
         const told = await dyingNode(failpoint, (session) => act(session, path));
         assert.notEqual(told, "refused");
         if (told === "acknowledged") assert.ok(await done(path), "acknowledged, so it is done");
-        await nothingLeft(site);
+        await nothingLeft(site, earlier);
         const happened = await done(path);
         if (DECIDED.includes(failpoint)) assert.ok(happened, "it was decided, so it happens");
         if (!happened) {

@@ -20,20 +20,32 @@ export async function storeKeys(site: Site, prefix: string): Promise<string[]> {
   return kvs.map(({ key }) => Buffer.from(key, "base64").toString());
 }
 
-/** What lies in the store's own directory on the storage: staging directories and pointers to partials. */
+/**
+ * What lies in the store's own directory on the storage: staging directories, pointers to partials (they lie in a directory
+ * for each account and directory, which may stay), notes of closed uploads.
+ */
 export function stagingResidue(site: Site): string[] {
   const own = join(site.endpoints().storage.path, ".longshore");
-  return ["ops", "partials", "closed"].flatMap((part) => readdirSync(join(own, part)).map((name) => `${part}/${name}`));
+  const below = (part: string) => readdirSync(join(own, part)).map((name) => `${part}/${name}`);
+  return [...below("ops"), ...below("closed"), ...below("partials").flatMap((directory) => below(directory))];
 }
 
-/** Resolves when no operation, claim, staging directory or partial is left; throws with what is. */
-export async function nothingLeft(site: Site, deadlineMs = 15_000): Promise<void> {
+/** Records, claims and staging that are there now. */
+export async function residue(site: Site): Promise<string[]> {
+  return [...(await storeKeys(site, "ops/")), ...(await storeKeys(site, "names/")), ...stagingResidue(site)];
+}
+
+/**
+ * Resolves when no operation, claim, staging directory or partial is left besides those of `before` (what an earlier test
+ * already complained of); throws with what is.
+ */
+export async function nothingLeft(site: Site, before: readonly string[] = [], deadlineMs = 15_000): Promise<void> {
   let left: string[] = [];
   try {
     await until(
       "nothing is left behind",
       async () => {
-        left = [...(await storeKeys(site, "ops/")), ...(await storeKeys(site, "names/")), ...stagingResidue(site)];
+        left = (await residue(site)).filter((each) => !before.includes(each));
         return left.length === 0;
       },
       { deadlineMs, everyMs: 100 },
