@@ -132,14 +132,15 @@ class Engine implements CommitEngine, UploadHost {
   }
 
   /** Ids hold the incarnation that alone may commit them; never reused. */
-  newId(): string {
+  newId(name?: PartialName): string {
     const standing = this.#standing.current();
     if (standing === undefined) {
       throw new LongshoreError("cut-off", "this node is not part of the site at the moment: try again");
     }
     this.#count += 1;
     this.#mine.add(standing.incarnation);
-    return `${standing.incarnation}-${this.#count.toString(36)}`;
+    const id = `${standing.incarnation}-${this.#count.toString(36)}`;
+    return name === undefined ? id : `${id}-${this.store.tagOf(name)}`;
   }
 
   moved(upload: OwnUpload, from: string): void {
@@ -153,7 +154,7 @@ class Engine implements CommitEngine, UploadHost {
 
   async openFresh(options: OpenUpload & { pointed: boolean }): Promise<Upload> {
     const before = options.pointed ? await this.store.findPartial(options.name) : undefined;
-    const file = await this.store.stageUpload(this.newId(), { power: options.power });
+    const file = await this.store.stageUpload(this.newId(options.name), { power: options.power });
     try {
       if (options.pointed) await this.store.pointPartial(options.name, file.id);
     } catch (error) {
@@ -255,11 +256,11 @@ class Engine implements CommitEngine, UploadHost {
           continue;
         }
       }
-      const id = this.newId();
+      const id = this.newId(name);
       const trust = await this.#trust(partial);
       if (!trust.noWriter && !(await this.store.taint(partial.directory))) continue;
-      await this.store.pointPartial(name, id, partial.id);
       if (!(await this.store.takeDirectory(partial.directory, id))) continue;
+      await this.store.repointPartial(name, partial.id, id);
       await this.store.removeClosed(partial.id);
       if (own === undefined) this.observer.recovered("taken-over");
       return { id, trust };

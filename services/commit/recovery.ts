@@ -15,6 +15,10 @@ const TICK_MS = 1_000;
 const PATIENCE_MS = 15_000;
 const FIRST_SWEEP_MS = 20_000;
 const SWEEP_MS = 600_000;
+/** Staging without an upload's bytes, with no record: nobody can want it. Past this no clean-up is still at it. */
+const EMPTY_MS = 3_000;
+/** A node's death leaves such staging: looked at soon after. */
+const AFTER_DEATH_MS = 4_000;
 /** Staging that no pointer names is nobody's; this old, no take-over is between its two calls. */
 const ORPHAN_MS = 3_600_000;
 
@@ -44,6 +48,7 @@ export class Recovery {
   readonly #options: RecoveryOptions;
   readonly #stop = new AbortController();
   readonly #firstSeen = new Map<string, number>();
+  #known: ReadonlySet<string> = new Set();
   #running: Promise<void> = Promise.resolve();
   #nextSweep = monotonicMs() + FIRST_SWEEP_MS * (1 + Math.random());
 
@@ -75,6 +80,10 @@ export class Recovery {
 
   async #tick(): Promise<void> {
     const owners = await this.#owners();
+    if ([...this.#known].some((owner) => !owners.has(owner))) {
+      this.#nextSweep = Math.min(this.#nextSweep, monotonicMs() + AFTER_DEATH_MS);
+    }
+    this.#known = owners;
     await this.#finishOthers(owners);
     for (const upload of [...this.#options.own()]) {
       if (upload.state === "owed") await upload.retry();
@@ -152,15 +161,13 @@ export class Recovery {
     const { entries } = await coordination.list(keys.opPrefix, { keysOnly: true });
     const recorded = new Set(entries.map((entry) => entry.key.slice(keys.opPrefix.length)));
     const open = new Set([...this.#options.own()].map((upload) => upload.id));
-    const ended = (id: string) => ownerOf(id) === incarnation() && !open.has(id);
-    const staged = await store.listStaged();
-    // read after the directories: a take-over points first and renames then
-    const pointed = await store.listPointed();
-    for (const { name, ageMs } of staged) {
+    // our own uploads, too, once their sessions ended: this process may live for months
+    const ended = (id: string, hasData: boolean) => hasData && ownerOf(id) === incarnation() && !open.has(id);
+    for (const { name, ageMs, hasData, pointed } of await store.listStaged()) {
       const id = name.replace(/\.(?:f|refused)$/, "");
-      // our own, too, once their sessions ended: this process may live for months
-      if (recorded.has(id) || !(ended(id) || isAbandoned(id, owners, incarnation()))) continue;
-      const limit = pointed.has(id) && !name.endsWith(".f") ? this.#options.partialLifetimeMs() : ORPHAN_MS;
+      if (recorded.has(id) || !(ended(id, hasData) || isAbandoned(id, owners, incarnation()))) continue;
+      const left = name.endsWith(".f") || !hasData;
+      const limit = left ? EMPTY_MS : pointed ? this.#options.partialLifetimeMs() : ORPHAN_MS;
       if (ageMs < limit) continue;
       // taken over first: whoever resumes it at this moment has it whole, or doesn't find it
       const mine = newId();

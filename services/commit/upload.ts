@@ -23,7 +23,7 @@ export interface UploadHost {
   readonly node: string;
   /** The incarnation that may commit now, if any. */
   incarnation(): string | undefined;
-  newId(): string;
+  newId(name: PartialName): string;
   /** The id changed (adoption): the registry follows. */
   moved(upload: OwnUpload, from: string): void;
   /** It is out of this process's hands. */
@@ -134,12 +134,13 @@ export class OwnUpload implements Upload {
     if (incarnation === undefined) return false;
     if (ownerOf(this.id) === incarnation) return true;
     const from = this.id;
-    const id = this.#host.newId();
-    if (this.#pointed) await this.#host.store.pointPartial(this.name, id, from);
+    const id = this.#host.newId(this.name);
     if (!(await this.#host.store.takeDirectory(from, id))) {
       await this.lose(new LongshoreError("superseded", "the upload went on elsewhere"));
       return false;
     }
+    // its name may mean a newer upload by now: then this one is nobody's to resume
+    if (this.#pointed) this.#pointed = await this.#host.store.repointPartial(this.name, from, id);
     this.id = id;
     this.file.renamed(id);
     this.#host.moved(this, from);
@@ -221,6 +222,8 @@ export class OwnUpload implements Upload {
     if (outcome.kind === "not-applied") await this.#owe();
     else this.#settled(outcome);
     if (outcome.kind !== "committed") throw this.#failed(errorOf(outcome));
+    // before the reply: the client's next STAT then needs no search for what its pointer lost
+    await this.unpoint().catch(() => {});
     observer.committed((monotonicMs() - started) / 1_000);
     setImmediate(failpoint, "replied");
     return { size: sealed.size };

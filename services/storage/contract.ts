@@ -133,8 +133,12 @@ export interface Store {
   findPartial(name: PartialName): Promise<Partial | undefined>;
   /** Names below a directory that the account has partials of. */
   listPartials(account: string, directory: string): Promise<readonly string[]>;
-  /** Points the name at an upload. `before` is where its bytes are until the take-over's rename. */
-  pointPartial(name: PartialName, id: string, before?: string): Promise<void>;
+  /** Ends the ids of all uploads to one name (`<incarnation>-<number>-<tag>`): by it a partial is found again. */
+  tagOf(name: PartialName): string;
+  /** Points the name at an upload, whatever it pointed at. */
+  pointPartial(name: PartialName, id: string): Promise<void>;
+  /** After a take-over: points the name at `to` if it still points at `from`, or at nothing; whether it does. */
+  repointPartial(name: PartialName, from: string, to: string): Promise<boolean>;
   /** Takes the name off an upload (only if it still points at it). */
   unpointPartial(name: PartialName, id: string): Promise<void>;
   /** True once its writer let go of it cleanly: no write can still be under way. */
@@ -164,12 +168,20 @@ export interface Store {
   listClosed(): Promise<readonly { id: string; note: string }[]>;
   removeClosed(id: string): Promise<void>;
 
-  /** Staging directories: id, kind of leftover, and age by the storage's own clock. */
-  listStaged(): Promise<readonly { name: string; ageMs: number }[]>;
-  /** Upload ids that pointers name. */
-  listPointed(): Promise<ReadonlySet<string>>;
+  /**
+   * Staging directories: name, age by the storage's own clock, whether an upload's bytes are in it, and whether a name points
+   * at it. Takes away pointers to nothing.
+   */
+  listStaged(): Promise<readonly StagedEntry[]>;
   /** Writes, syncs and removes a probe; checks the sentinel. Throws what is wrong with the storage. */
   probe(): Promise<{ freeBytes: number; totalBytes: number }>;
+}
+
+export interface StagedEntry {
+  readonly name: string;
+  readonly ageMs: number;
+  readonly hasData: boolean;
+  readonly pointed: boolean;
 }
 
 export interface StageOptions {

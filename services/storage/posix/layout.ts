@@ -45,6 +45,11 @@ export class Layout {
   pointer(name: PartialName): string {
     return `${this.partialDirectory(name.account, parentOf(name.path))}/${basename(name.path)}`;
   }
+
+  /** Ends the ids of all uploads to the pointer's name: what a pointer lost its upload by is found again by this. */
+  tag(pointer: string): string {
+    return createHash("sha256").update(pointer.slice(this.partials.length)).digest("hex").slice(0, 16);
+  }
 }
 
 /** The physical path of the directory that holds `path` ("" is the root). */

@@ -1,4 +1,5 @@
 import fs from "node:fs";
+import { dirname } from "node:path";
 import { systemCode } from "#lib/errors.js";
 import type { Partial, PartialName } from "../contract.js";
 import { type Calls, readFully } from "./calls.js";
@@ -6,8 +7,9 @@ import type { Layout } from "./layout.js";
 
 /**
  * Pointers from (account, target) to the upload opened last: a symbolic link whose text is the upload's id, since a link is
- * made, read and replaced by one call each. During a take-over its text is `<new>,<old>`: the directory's rename decides
- * which of the two it is, so a crash between the two calls loses no partial.
+ * made, read and replaced by one call each. A take-over renames the staging directory first, which one taker wins, and
+ * re-points then; whoever dies in between leaves a pointer to a directory that is gone. Its upload is found by the tag that
+ * ends the ids of all uploads to one name, so no order of calls and no late call of a zombie loses a partial.
  */
 export class Partials {
   readonly #layout: Layout;
@@ -20,20 +22,10 @@ export class Partials {
   }
 
   async find(name: PartialName): Promise<Partial | undefined> {
-    for (const id of await this.#read(this.#layout.pointer(name))) {
-      for (const directory of [id, `${id}.refused`]) {
-        try {
-          const stat = await this.#calls.lstat(this.#layout.data(directory));
-          // a second link is the committed name, after a crash between rename and directory sync: not a partial
-          if (stat.isFile() && stat.nlink === 1) {
-            return { id, directory, prefix: stat.size, mtimeMs: stat.mtimeMs };
-          }
-        } catch (error) {
-          if (systemCode(error) !== "ENOENT") throw error;
-        }
-      }
-    }
-    return undefined;
+    const pointer = this.#layout.pointer(name);
+    const id = await this.#read(pointer);
+    if (id === undefined) return undefined;
+    return (await this.#staged(id)) ?? (await this.#search(this.#layout.tag(pointer)));
   }
 
   async list(account: string, directory: string): Promise<readonly string[]> {
@@ -46,15 +38,13 @@ export class Partials {
     }
   }
 
-  async point(name: PartialName, id: string, before?: string): Promise<void> {
+  async point(name: PartialName, id: string): Promise<void> {
     const pointer = this.#layout.pointer(name);
-    const directory = pointer.slice(0, pointer.lastIndexOf("/"));
-    this.#count += 1;
-    const temporary = `${directory}/${TEMPORARY}${id}-${this.#count}`;
-    const text = before === undefined ? id : `${id},${before}`;
+    const directory = dirname(pointer);
+    const temporary = this.#aside(pointer, id);
     for (;;) {
       try {
-        await this.#calls.symlink(text, temporary);
+        await this.#calls.symlink(id, temporary);
         await this.#calls.rename(temporary, pointer);
         return;
       } catch (error) {
@@ -68,24 +58,22 @@ export class Partials {
     }
   }
 
-  /** Aside, look, and back if it was another's: a newer upload's pointer must not go with an older one's end. */
-  async unpoint(name: PartialName, id: string): Promise<void> {
-    const pointer = this.#layout.pointer(name);
-    const ids = await this.#read(pointer);
-    if (!ids.includes(id)) return;
-    this.#count += 1;
-    const aside = `${pointer.slice(0, pointer.lastIndexOf("/"))}/${TEMPORARY}${id}-${this.#count}`;
-    try {
-      await this.#calls.rename(pointer, aside);
-      if (!(await this.#read(aside)).includes(id)) await this.#back(aside, pointer);
-      await this.#calls.unlink(aside);
-    } catch (error) {
-      if (systemCode(error) !== "ENOENT") throw error;
-    }
+  async repoint(name: PartialName, from: string, to: string): Promise<boolean> {
+    const id = await this.#read(this.#layout.pointer(name));
+    // a newer upload's pointer stays; one to nothing is mended
+    if (id === undefined || (id !== from && (await this.#staged(id)) !== undefined)) return false;
+    await this.point(name, to);
+    return true;
   }
 
-  async pointed(): Promise<ReadonlySet<string>> {
-    const found = new Set<string>();
+  async unpoint(name: PartialName, id: string): Promise<void> {
+    await this.#remove(this.#layout.pointer(name), id);
+  }
+
+  /** Ids that pointers name, and tags of pointers whose own upload is gone. Takes away pointers to nothing at all. */
+  async pointed(staged: ReadonlySet<string>): Promise<{ ids: ReadonlySet<string>; tags: ReadonlySet<string> }> {
+    const [ids, tags] = [new Set<string>(), new Set<string>()];
+    const known = new Set([...staged].map(tagOf));
     for (const hash of await this.#calls.readdir(this.#layout.partials)) {
       const directory = `${this.#layout.partials}/${hash}`;
       let names: string[];
@@ -94,7 +82,17 @@ export class Partials {
       } catch {
         continue;
       }
-      for (const name of names) for (const id of await this.#read(`${directory}/${name}`)) found.add(id);
+      for (const name of names) {
+        const pointer = `${directory}/${name}`;
+        const id = await this.#read(pointer);
+        if (id === undefined) continue;
+        const tag = this.#layout.tag(pointer);
+        ids.add(id);
+        if (staged.has(id) || staged.has(`${id}.refused`)) continue;
+        tags.add(tag);
+        // uploads are staged before they are pointed at, and `staged` is older than what was just read
+        if (!known.has(tag) && !(await this.#exists(this.#layout.op(id)))) await this.#remove(pointer, id);
+      }
       if (names.length === 0) {
         try {
           await this.#calls.rmdir(directory);
@@ -103,7 +101,7 @@ export class Partials {
         }
       }
     }
-    return found;
+    return { ids, tags };
   }
 
   /** The watermark of an upload (staging.ts), 0 where none was written. */
@@ -124,6 +122,44 @@ export class Partials {
     }
   }
 
+  /** The upload staged under this id, whether refused or not. */
+  async #staged(id: string): Promise<Partial | undefined> {
+    for (const directory of [id, `${id}.refused`]) {
+      try {
+        const stat = await this.#calls.lstat(this.#layout.data(directory));
+        // a second link is the committed name, after a crash between rename and directory sync: not a partial
+        if (stat.isFile() && stat.nlink === 1) return { id, directory, prefix: stat.size, mtimeMs: stat.mtimeMs };
+      } catch (error) {
+        if (systemCode(error) !== "ENOENT") throw error;
+      }
+    }
+    return undefined;
+  }
+
+  /** The newest upload with this tag. Reads the whole staging area, so only for a pointer whose own upload is gone. */
+  async #search(tag: string): Promise<Partial | undefined> {
+    let newest: Partial | undefined;
+    for (const name of await this.#calls.readdir(this.#layout.ops)) {
+      if (tagOf(name) !== tag || name.endsWith(".f")) continue;
+      const found = await this.#staged(name.replace(/\.refused$/, ""));
+      if (found !== undefined && (newest === undefined || found.mtimeMs > newest.mtimeMs)) newest = found;
+    }
+    return newest;
+  }
+
+  /** Aside, look, and back if it was another's: a newer upload's pointer must not go with an older one's end. */
+  async #remove(pointer: string, id: string): Promise<void> {
+    if ((await this.#read(pointer)) !== id) return;
+    const aside = this.#aside(pointer, id);
+    try {
+      await this.#calls.rename(pointer, aside);
+      if ((await this.#read(aside)) !== id) await this.#back(aside, pointer);
+      await this.#calls.unlink(aside);
+    } catch (error) {
+      if (systemCode(error) !== "ENOENT") throw error;
+    }
+  }
+
   async #back(aside: string, pointer: string): Promise<void> {
     try {
       await this.#calls.link(aside, pointer);
@@ -132,15 +168,36 @@ export class Partials {
     }
   }
 
-  async #read(pointer: string): Promise<readonly string[]> {
+  #aside(pointer: string, id: string): string {
+    this.#count += 1;
+    return `${dirname(pointer)}/${TEMPORARY}${id}-${this.#count}`;
+  }
+
+  async #exists(path: string): Promise<boolean> {
     try {
-      return (await this.#calls.readlink(pointer)).split(",").filter((id) => /^[a-z0-9.-]+$/.test(id));
+      await this.#calls.lstat(path);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  async #read(pointer: string): Promise<string | undefined> {
+    try {
+      const id = await this.#calls.readlink(pointer);
+      return /^[a-z0-9.-]+$/.test(id) ? id : undefined;
     } catch (error) {
       const code = systemCode(error);
-      if (code === "ENOENT" || code === "EINVAL" || code === "ENOTDIR") return [];
+      if (code === "ENOENT" || code === "EINVAL" || code === "ENOTDIR") return undefined;
       throw error;
     }
   }
+}
+
+/** The tag in the name of a staging directory; names of changes have none. */
+export function tagOf(directory: string): string {
+  const id = directory.replace(/\.(?:f|refused)$/, "");
+  return id.slice(id.lastIndexOf("-") + 1);
 }
 
 /** No file of a partner's can have this name in a pointer directory, since names there are theirs: it holds a slash's stand-in. */

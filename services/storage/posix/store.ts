@@ -9,6 +9,7 @@ import type {
   PartialName,
   Placement,
   ReadFile,
+  StagedEntry,
   StagedFile,
   StageOptions,
   StatChange,
@@ -19,7 +20,7 @@ import { type Calls, directCalls, fsync, pooledCalls, writeFully } from "./calls
 import { Directories } from "./directories.js";
 import { Effects } from "./effects.js";
 import { Layout } from "./layout.js";
-import { Partials } from "./partials.js";
+import { Partials, tagOf } from "./partials.js";
 import { PosixReadFile } from "./read-file.js";
 import { Resolver } from "./resolve.js";
 import { PosixStagedFile } from "./staging.js";
@@ -198,8 +199,16 @@ class PosixStore implements Store {
     return this.#try(() => this.#partials.list(account, directory), "the partials can't be listed");
   }
 
-  pointPartial(name: PartialName, id: string, before?: string): Promise<void> {
-    return this.#try(() => this.#partials.point(name, id, before), "the partial can't be recorded");
+  tagOf(name: PartialName): string {
+    return this.#layout.tag(this.#layout.pointer(name));
+  }
+
+  pointPartial(name: PartialName, id: string): Promise<void> {
+    return this.#try(() => this.#partials.point(name, id), "the partial can't be recorded");
+  }
+
+  repointPartial(name: PartialName, from: string, to: string): Promise<boolean> {
+    return this.#try(() => this.#partials.repoint(name, from, to), "the partial can't be recorded");
   }
 
   unpointPartial(name: PartialName, id: string): Promise<void> {
@@ -297,25 +306,23 @@ class PosixStore implements Store {
     await this.#unlinkIfThere(`${this.#layout.closed}/${id}`);
   }
 
-  async listStaged(): Promise<readonly { name: string; ageMs: number }[]> {
+  async listStaged(): Promise<readonly StagedEntry[]> {
     const now = await this.#storageNow();
-    const found: { name: string; ageMs: number }[] = [];
-    for (const name of await this.#calls.readdir(this.#layout.ops)) {
-      let newest = 0;
-      for (const path of [this.#layout.op(name), `${this.#layout.op(name)}/data`]) {
-        try {
-          newest = Math.max(newest, (await this.#calls.lstat(path)).mtimeMs);
-        } catch {
-          // gone, or no upload
-        }
-      }
-      if (newest > 0) found.push({ name, ageMs: Math.max(0, now - newest) });
+    const names = await this.#calls.readdir(this.#layout.ops);
+    // read after the directories, so that what is staged and pointed at meanwhile isn't taken for nobody's
+    const { ids, tags } = await this.#partials.pointed(new Set(names));
+    const found: StagedEntry[] = [];
+    for (const name of names) {
+      const [directory, data] = [await this.#mtime(this.#layout.op(name)), await this.#mtime(this.#layout.data(name))];
+      if (directory === undefined) continue;
+      found.push({
+        name,
+        ageMs: Math.max(0, now - Math.max(directory, data ?? 0)),
+        hasData: data !== undefined,
+        pointed: ids.has(name.replace(/\.refused$/, "")) || tags.has(tagOf(name)),
+      });
     }
     return found;
-  }
-
-  listPointed(): Promise<ReadonlySet<string>> {
-    return this.#partials.pointed();
   }
 
   async probe(): Promise<{ freeBytes: number; totalBytes: number }> {
@@ -329,6 +336,14 @@ class PosixStore implements Store {
       throw new LongshoreError("no-space", `it is full: ${Math.floor(freeBytes / 2 ** 20)} MiB are left`);
     }
     return { freeBytes, totalBytes };
+  }
+
+  async #mtime(path: string): Promise<number | undefined> {
+    try {
+      return (await this.#calls.lstat(path)).mtimeMs;
+    } catch {
+      return undefined;
+    }
   }
 
   async #makeStaging(id: string): Promise<void> {
