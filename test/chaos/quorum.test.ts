@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
-import { after, afterEach, before, describe, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import { bytes } from "../support/clients/content.js";
 import { readiness } from "../support/clients/node-process.js";
 import { Partner } from "../support/clients/partner.js";
 import { ConnectionLost, codeOf, Open, type RawSftp, Status } from "../support/clients/raw-sftp.js";
 import { until } from "../support/clients/run.js";
-import { nothingLeft, residue } from "../support/clients/store-residue.js";
+import { nothingLeft, nothingPending } from "../support/clients/store-residue.js";
 import { type Site, startSite } from "../support/site.js";
 
 /** P11: a node without the quorum does no harm and comes back by itself. etcd is stopped and killed. */
@@ -18,8 +18,6 @@ describe("the store away", () => {
   let partner: Partner;
   let neighbour: Partner;
   let files = 0;
-  /** What earlier tests left: complained of once. */
-  let earlier: readonly string[] = [];
 
   before(async () => {
     site = await startSite();
@@ -28,10 +26,6 @@ describe("the store away", () => {
   });
   after(async () => {
     await site?.stop();
-  });
-
-  afterEach(async () => {
-    earlier = await residue(site);
   });
 
   function etcdPid(): number {
@@ -112,7 +106,7 @@ describe("the store away", () => {
     await session.end();
     await everyNode("ready");
     await finishes(path, acknowledged);
-    await nothingLeft(site, earlier);
+    await nothingPending(site);
   });
 
   test("etcd stopped between the last WRITE and CLOSE: an error in time for every client, and recovery commits it", async () => {
@@ -133,7 +127,7 @@ describe("the store away", () => {
     assert.ok((await reader.get(path)).equals(CONTENT));
     await reader.end();
     await everyNode("ready");
-    await nothingLeft(site, earlier);
+    await nothingPending(site);
   });
 
   test("an upload that was owed doesn't come back over a newer one", async () => {
@@ -146,7 +140,7 @@ describe("the store away", () => {
     const again = await until("a login", () => partner.rawOn(1), { deadlineMs: 30_000 });
     await until("the client sends it anew", () => again.put(path, CONTENT).then(() => true), { deadlineMs: 30_000 });
     await everyNode("ready");
-    await nothingLeft(site, earlier);
+    await nothingPending(site);
     assert.ok((await again.get(path)).equals(CONTENT), "the newer upload is the file");
     await again.end();
   });
@@ -192,5 +186,9 @@ describe("the store away", () => {
     await reader.end();
     await everyNode("ready");
     assert.ok(refused < acknowledged.length, `${refused} refused, ${acknowledged.length} acknowledged`);
+  });
+
+  test("at the end nothing is left on the storage either: no staging directory, pointer or note", async () => {
+    await nothingLeft(site);
   });
 });

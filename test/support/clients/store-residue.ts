@@ -30,27 +30,32 @@ export function stagingResidue(site: Site): string[] {
   return [...below("ops"), ...below("closed"), ...below("partials").flatMap((directory) => below(directory))];
 }
 
-/** Records, claims and staging that are there now. */
-export async function residue(site: Site): Promise<string[]> {
-  return [...(await storeKeys(site, "ops/")), ...(await storeKeys(site, "names/")), ...stagingResidue(site)];
+/** Resolves when the store holds no record of an operation and no claim; throws with those that it holds. */
+export async function nothingPending(site: Site, deadlineMs = 15_000): Promise<void> {
+  await empty("in the store", deadlineMs, async () => [
+    ...(await storeKeys(site, "ops/")),
+    ...(await storeKeys(site, "names/")),
+  ]);
 }
 
-/**
- * Resolves when no operation, claim, staging directory or partial is left besides those of `before` (what an earlier test
- * already complained of); throws with what is.
- */
-export async function nothingLeft(site: Site, before: readonly string[] = [], deadlineMs = 15_000): Promise<void> {
+/** Resolves when no staging directory, pointer or note is left either. */
+export async function nothingLeft(site: Site, deadlineMs = 15_000): Promise<void> {
+  await nothingPending(site, deadlineMs);
+  await empty("on the storage", deadlineMs, async () => stagingResidue(site));
+}
+
+async function empty(where: string, deadlineMs: number, look: () => Promise<string[]>): Promise<void> {
   let left: string[] = [];
   try {
     await until(
       "nothing is left behind",
       async () => {
-        left = (await residue(site)).filter((each) => !before.includes(each));
+        left = await look();
         return left.length === 0;
       },
       { deadlineMs, everyMs: 100 },
     );
   } catch (error) {
-    throw new Error(`left behind: ${left.join(", ")}`, { cause: error });
+    throw new Error(`left behind ${where}: ${left.join(", ")}`, { cause: error });
   }
 }
