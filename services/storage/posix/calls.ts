@@ -130,7 +130,7 @@ export function writeFully(fd: number, views: readonly Buffer[], offset: number)
 }
 
 /** What is left of `views` behind its first `bytes` bytes. */
-function after(views: readonly Buffer[], bytes: number): readonly Buffer[] {
+export function after(views: readonly Buffer[], bytes: number): readonly Buffer[] {
   let skip = bytes;
   let index = 0;
   for (; index < views.length; index += 1) {
