@@ -9,7 +9,7 @@ import type { Effect, Placement, Store } from "#storage/contract.js";
 import type { Finisher } from "./finish.js";
 import type { Groups } from "./group.js";
 import { releaseOf } from "./plan.js";
-import { type CommittedRecord, parseRecord } from "./records.js";
+import { type CommittedRecord, ownerOf, parseRecord } from "./records.js";
 
 /** How an operation came out. All but `committed` mean: not in place. */
 export type Outcome =
@@ -21,6 +21,8 @@ export type Outcome =
   | { readonly kind: "superseded" }
   /** Nobody can tell any more. */
   | { readonly kind: "unknown" };
+
+type Who = "owner" | "helper";
 
 const UNSURE = new Set(["unavailable", "outcome-unknown"]);
 
@@ -64,13 +66,14 @@ export class Carrier {
       if (outcome.kind === "lost") return this.#afterLoss(id, record.effect);
       if (outcome.kind === "committed") {
         failpoint("commit-applied");
-        return this.#settle(id, record, outcome.revision);
+        return this.#settle("owner", id, record, outcome.revision);
       }
       const own = outcome.by.find((entry) => entry.key === keys.op(id));
       if (own !== undefined) {
         const found = parseRecord(own);
         if (found.state === "SUPERSEDED") return { kind: "superseded" };
-        return this.#settle(id, record, own.modRevision);
+        if (found.state === "REFUSED") return this.#heardOfRefusal(own);
+        return this.#settle("owner", id, record, own.modRevision);
       }
       for (const entry of outcome.by) await this.#makeWay(entry);
       if (monotonicMs() > giveUpAt) {
@@ -84,9 +87,9 @@ export class Carrier {
     const entry = await this.#coordination.get(keys.op(id));
     if (entry === undefined) return false;
     const record = parseRecord(entry);
-    if (record.state === "SUPERSEDED") return false;
-    const outcome = record.state === "REFUSED" ? undefined : await this.#settle(id, record, entry.modRevision);
-    if (outcome?.kind === "committed") await outcome.finished;
+    if (record.state !== "COMMITTED") return false;
+    const outcome = await this.#settle("helper", id, record, entry.modRevision);
+    if (outcome.kind === "committed") await outcome.finished;
     return true;
   }
 
@@ -103,7 +106,7 @@ export class Carrier {
     }
   }
 
-  async #settle(id: string, record: CommittedRecord, revision: number): Promise<Outcome> {
+  async #settle(who: Who, id: string, record: CommittedRecord, revision: number): Promise<Outcome> {
     const placement = await this.#place(id, record.effect);
     if (placement.outcome === "placed") {
       failpoint("placed");
@@ -112,14 +115,22 @@ export class Carrier {
       void finished.then(() => this.#finishing.delete(id));
       return { kind: "committed", finished };
     }
-    if (placement.outcome === "refused") return this.#refuse(id, record, revision, placement.error);
-    const entry = await this.#read(id);
-    if (entry === undefined) return { kind: "committed", finished: Promise.resolve() };
-    const found = parseRecord(entry);
-    if (found.state === "REFUSED") {
-      return { kind: "refused", error: new LongshoreError("io", "the change could not be put in place") };
+    if (placement.outcome === "refused") return this.#refuse(who, id, record, revision, placement.error);
+    const entry = await this.#read(keys.op(id));
+    if (entry === undefined) {
+      // finished by another, if the owner still stands: had it been refused, the record would say so
+      const owner = await this.#read(keys.owner(ownerOf(id)));
+      return owner === undefined ? { kind: "unknown" } : { kind: "committed", finished: Promise.resolve() };
     }
-    return { kind: "unknown" };
+    const found = parseRecord(entry);
+    return found.state === "REFUSED" ? this.#heardOfRefusal(entry) : { kind: "unknown" };
+  }
+
+  /** Another helped, and it couldn't be placed. Nobody else will ask for the record. */
+  async #heardOfRefusal(entry: Entry): Promise<Outcome> {
+    const compare = [{ key: entry.key, is: "modified-at" as const, revision: entry.modRevision }];
+    await this.#coordination.transact({ compare, apply: [{ delete: entry.key }] }).catch(() => {});
+    return { kind: "refused", error: new LongshoreError("io", "the change could not be put in place") };
   }
 
   /** Passing faults (no space for a directory entry, a stale mount) stay unanswered and are tried again (step 6). */
@@ -136,17 +147,36 @@ export class Carrier {
     }
   }
 
-  /** Voids the claim. An upload's record stays as REFUSED while its owner may ask; its partial is kept. */
-  async #refuse(id: string, record: CommittedRecord, revision: number, error: LongshoreError): Promise<Outcome> {
-    const [, ...claims] = releaseOf(id, record.store, record.effect);
+  /**
+   * Voids the claim; an upload's partial is kept. A helper leaves REFUSED in the record's place while the owner lives: an
+   * owner that found nothing would take it for finished, and acknowledge what was never placed.
+   */
+  async #refuse(
+    who: Who,
+    id: string,
+    record: CommittedRecord,
+    revision: number,
+    error: LongshoreError,
+  ): Promise<Outcome> {
+    const [remove, ...claims] = releaseOf(id, record.store, record.effect);
+    const unchanged = { key: keys.op(id), is: "modified-at" as const, revision };
+    const ownerKey = keys.owner(ownerOf(id));
     const backoff = createBackoff({ firstMs: 50, mostMs: 1_000 });
     while (!this.#stopped) {
       try {
-        await this.#coordination.transact({
-          compare: [{ key: keys.op(id), is: "modified-at", revision }],
-          apply: [{ delete: keys.op(id) }, ...claims],
+        const owner = who === "owner" ? undefined : await this.#coordination.get(ownerKey);
+        const stays = owner?.lease !== undefined && {
+          put: keys.op(id),
+          value: JSON.stringify({ ...record, state: "REFUSED" }),
+          lease: owner.lease,
+        };
+        const still = owner && { key: ownerKey, is: "created-at" as const, revision: owner.createRevision };
+        const { applied } = await this.#coordination.transact({
+          compare: [unchanged, ...(still ? [still] : [])],
+          apply: [...(stays ? [stays] : remove ? [remove] : []), ...claims],
         });
-        break;
+        if (applied || still === undefined) break;
+        if ((await this.#coordination.get(keys.op(id)))?.modRevision !== revision) break;
       } catch {
         await backoff.wait();
       }
@@ -170,11 +200,11 @@ export class Carrier {
     return { kind: "unknown" };
   }
 
-  async #read(id: string): Promise<Entry | undefined> {
+  async #read(key: string): Promise<Entry | undefined> {
     const backoff = createBackoff({ firstMs: 50, mostMs: 1_000 });
     for (;;) {
       try {
-        return await this.#coordination.get(keys.op(id));
+        return await this.#coordination.get(key);
       } catch (error) {
         const known = asLongshoreError(error, "the store failed");
         if (this.#stopped || !UNSURE.has(known.code)) throw known;

@@ -111,7 +111,7 @@ export class Recovery {
         if (ownerOf(id) === incarnation()) await this.#hearOfTakeOver(id, entry);
         continue;
       }
-      if (record.store !== store.name) continue;
+      if (record.state === "REFUSED" || record.store !== store.name) continue; // its owner's to hear of, and on its lease
       seen.add(id);
       const since = this.#firstSeen.get(id) ?? monotonicMs();
       this.#firstSeen.set(id, since);

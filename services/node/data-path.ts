@@ -71,7 +71,9 @@ export function createDataPath(options: DataPathOptions): DataPath {
   });
   const storageFault = (): LongshoreError | undefined => {
     const health = options.storageHealth();
-    if (health === undefined || health.healthy || health.code === "no-space") return undefined;
+    if (health === undefined || health.healthy) return undefined;
+    // what is there can still be read, and a full one can be cleaned up
+    if (health.code === "no-space" || health.code === "read-only") return undefined;
     return new LongshoreError("unavailable", "the storage can't be used at the moment: try again later");
   };
   const sessions = createSessions({ config, store, engine, storageFault, logger, observer: transfers });

@@ -78,6 +78,14 @@ export const pooledCalls: Calls = {
   ftruncate: promisify(fs.ftruncate),
 };
 
+/** Freeing a file of a GiB takes a good part of a second. */
+const SLOW_TO_FREE = 64 << 20;
+
+/** The calls for something that frees a file of this size: a big one mustn't hold up everybody else. */
+export function callsToFree(calls: Calls, size: number | undefined): Calls {
+  return size !== undefined && size > SLOW_TO_FREE ? pooledCalls : calls;
+}
+
 const fsyncCall = promisify(fs.fsync);
 const fdatasyncCall = promisify(fs.fdatasync);
 

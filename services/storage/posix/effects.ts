@@ -2,7 +2,7 @@ import { dirname } from "node:path";
 import { asLongshoreError, LongshoreError, systemCode } from "#lib/errors.js";
 import { failpoint } from "#lib/failpoints.js";
 import type { Effect, Placement } from "../contract.js";
-import type { Calls } from "./calls.js";
+import { type Calls, callsToFree } from "./calls.js";
 import type { Directories } from "./directories.js";
 import type { Layout } from "./layout.js";
 
@@ -65,8 +65,9 @@ export class Effects {
     if (!replace && (await this.#exists(staged)) && (await this.#exists(target))) {
       return this.#refuse(id, source, target, new LongshoreError("exists", "a file of that name exists"));
     }
+    const replaced = replace ? await this.#lstat(target) : undefined;
     try {
-      await this.#calls.rename(staged, target);
+      await callsToFree(this.#calls, replaced?.size).rename(staged, target);
       failpoint("renamed");
     } catch (error) {
       const code = systemCode(error);
@@ -124,21 +125,32 @@ export class Effects {
     const target = this.#layout.absolute(effect.path);
     const held = await this.#takeOut(id, from);
     if (held === undefined) return GONE;
-    // `had` tells "moved on" from "never there" once the staging directory is empty
-    const had = `${dirname(held)}/had`;
-    if (await this.#exists(held)) await this.#make(had);
-    else if (!(await this.#exists(had))) return refusedMissing();
-    const refused = await this.#moveOn(held, target, effect.replace);
-    if (refused !== undefined) {
-      if (await this.#renameIfThere(held, from)) {
-        await this.#unlinkIfThere(had);
+    const staging = dirname(held);
+    const [given, back, had] = [`${staging}/w`, `${staging}/back`, `${staging}/had`];
+    // which of the names is there tells every helper how far it went, in this order: v, w, back, had
+    if (await this.#exists(held)) {
+      await this.#make(had);
+      const refused = await this.#moveOn(held, target, effect.replace);
+      if (refused !== undefined && (await this.#renameIfThere(held, given))) {
+        await this.#giveBack(given, back, from);
         return { outcome: "refused", error: refused };
       }
-      // another helper moved it on before us
     }
+    if (await this.#exists(given)) await this.#giveBack(given, back, from);
+    if (await this.#exists(back)) {
+      return { outcome: "refused", error: new LongshoreError("io", "can't be renamed to that name") };
+    }
+    if (!(await this.#exists(had))) return refusedMissing();
     await this.#directories.sync(dirname(target));
     await this.#directories.sync(dirname(from));
     return PLACED;
+  }
+
+  /** The move to `w` decided it; `back` says so for ever, before `w` is gone. */
+  async #giveBack(given: string, back: string, from: string): Promise<void> {
+    await this.#make(back);
+    await this.#renameIfThere(given, from);
+    await this.#directories.sync(dirname(from));
   }
 
   /** Why what is held can't go to its target; undefined where it is there (now, or by another's hand). */
@@ -184,14 +196,6 @@ export class Effects {
       await this.#calls.mkdir(path, 0o700);
     } catch (error) {
       if (systemCode(error) !== "EEXIST") throw error;
-    }
-  }
-
-  async #unlinkIfThere(path: string): Promise<void> {
-    try {
-      await this.#calls.rmdir(path);
-    } catch {
-      // another helper was here
     }
   }
 

@@ -16,7 +16,7 @@ import type {
   Store,
   StoreCapabilities,
 } from "../contract.js";
-import { type Calls, directCalls, fsync, pooledCalls, writeFully } from "./calls.js";
+import { type Calls, callsToFree, directCalls, fsync, pooledCalls, writeFully } from "./calls.js";
 import { Directories } from "./directories.js";
 import { Effects } from "./effects.js";
 import { Layout } from "./layout.js";
@@ -414,7 +414,7 @@ class PosixStore implements Store {
         const path = `${top}/${entry}`;
         const stat = await this.#calls.lstat(path);
         if (stat.isDirectory()) await this.#calls.rmdir(path);
-        else await this.#calls.unlink(path);
+        else await callsToFree(this.#calls, stat.size).unlink(path);
       }
       await this.#calls.rmdir(top);
     } catch {
