@@ -176,6 +176,7 @@ export class Effects {
     const open = this.#layout.op(id);
     const shut = this.#layout.op(`${id}.f`);
     await this.#renameIfThere(target, `${open}/v`);
+    failpoint("renamed");
     await this.#renameIfThere(open, shut);
     return (await this.#exists(shut)) ? `${shut}/v` : undefined;
   }

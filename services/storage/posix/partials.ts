@@ -25,7 +25,10 @@ export class Partials {
     const pointer = this.#layout.pointer(name);
     const id = await this.#read(pointer);
     if (id === undefined) return undefined;
-    return (await this.#staged(id)) ?? (await this.#search(this.#layout.tag(pointer)));
+    const staged = await this.#staged(id);
+    // placed, and not cleaned up yet: the directory is still there, and what else has this tag was replaced by it
+    if (staged !== undefined || (await this.#exists(this.#layout.op(id)))) return staged;
+    return this.#search(this.#layout.tag(pointer));
   }
 
   async list(account: string, directory: string): Promise<readonly string[]> {
