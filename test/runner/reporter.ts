@@ -93,4 +93,7 @@ export default async function* report(source: AsyncIterable<RunnerEvent>): Async
   }
   const finished: Line = { kind: "finished" };
   yield `${JSON.stringify(finished)}\n`;
+  // Node 20 now and then spins for ever in the clean-up behind its last turn (Environment::CleanupHandles, seen in gdb);
+  // an explicit exit, once nothing is left to do and the report is written, doesn't go there.
+  process.on("beforeExit", () => process.exit());
 }
