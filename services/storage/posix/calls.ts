@@ -1,5 +1,6 @@
 import fs from "node:fs";
 import { promisify } from "node:util";
+import { LongshoreError } from "#lib/errors.js";
 
 /** Either at hand or on its way; `await` takes both. */
 export type Maybe<T> = T | Promise<T>;
@@ -130,6 +131,7 @@ export function writeFully(fd: number, views: readonly Buffer[], offset: number)
         }
         const left = after(rest, written);
         if (left.length === 0) resolve();
+        else if (written === 0) reject(new LongshoreError("no-space", "the storage takes no more bytes"));
         else step(left, at + written);
       });
     };
