@@ -58,7 +58,7 @@ describe("the balancer after kill -9", () => {
     }
     const row = (what: string, times: readonly number[]) => {
       const sorted = [...times].sort((a, b) => a - b);
-      const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.ceil(share * sorted.length) - 1)] ?? 0;
+      const at = (share: number) => sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? 0;
       const cells = [at(0), at(0.5), at(0.99), sorted.at(-1) ?? 0].map((ms) => ms.toFixed(0).padStart(7));
       return `${what.padEnd(46)}${cells.join("")}`;
     };

@@ -362,7 +362,9 @@ export class RawSftp {
 
   /** The network's way to end a session: a reset, no CLOSE, no goodbye. Resolves when our side is closed. */
   async drop(): Promise<void> {
-    this.socket.resetAndDestroy();
+    // A reset behind an end() is refused by libuv and leaves a handle that keeps node from exiting.
+    if (this.socket.writableEnded) this.socket.destroy();
+    else this.socket.resetAndDestroy();
     await this.closed;
   }
 
