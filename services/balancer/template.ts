@@ -17,6 +17,9 @@ export const DEFAULT_MAX_CONNECTIONS = 4000;
 export const DEFAULT_THREADS = 2;
 export const DEFAULT_CONNECT_MS = 300;
 
+/** Two for each session that moves bytes. */
+const BUFFER_BYTES = 65_536;
+
 /** 200 while the node serves its sessions, also draining or cut off: such a node must not look dead, or they would be ended. */
 export const HEALTH_PATH = "/health/serving";
 
@@ -52,6 +55,8 @@ function globalSection(options: BalancerOptions): string {
     "stats timeout 30s",
     `maxconn ${options.maxConnections ?? DEFAULT_MAX_CONNECTIONS}`,
     `nbthread ${options.threads ?? DEFAULT_THREADS}`,
+    // In pieces of 16 KiB, the default, a node pays for four times as many reads.
+    `tune.bufsize ${BUFFER_BYTES}`,
     // Checks of all servers at one instant would find a busy machine busy.
     "spread-checks 5",
     // A reload leaves the old process behind with its sessions for as long as they run; a transfer may take a day.
