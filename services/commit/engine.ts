@@ -3,7 +3,7 @@ import { keys } from "#coordination/keys.js";
 import { createBackoff } from "#lib/backoff.js";
 import { monotonicMs } from "#lib/clock.js";
 import { asLongshoreError, LongshoreError } from "#lib/errors.js";
-import { newIncarnation, parseIncarnation } from "#lib/incarnation.js";
+import { isProcessGone, newIncarnation, parseIncarnation } from "#lib/incarnation.js";
 import type { Logger } from "#lib/logger.js";
 import type { Effect, Partial, PartialName, StagedFile, Store } from "#storage/contract.js";
 import { Carrier } from "./carry.js";
@@ -300,7 +300,7 @@ class Engine implements CommitEngine, UploadHost {
   /** Whether no session can still be writing it: ours would be known. */
   async #isLetGo(partial: Partial): Promise<boolean> {
     const owner = ownerOf(partial.id);
-    if (this.#mine.has(owner) || (await this.store.isReleased(partial.directory))) return true;
+    if (this.#mine.has(owner) || isProcessGone(owner) || (await this.store.isReleased(partial.directory))) return true;
     return (await this.#coordination.get(keys.owner(owner))) === undefined;
   }
 

@@ -15,11 +15,11 @@ const TICK_MS = 1_000;
 const PATIENCE_MS = 15_000;
 const FIRST_SWEEP_MS = 20_000;
 const SWEEP_MS = 600_000;
-/** Staging without an upload's bytes, with no record: nobody can want it. Past this no clean-up is still at it. */
-const EMPTY_MS = 3_000;
+/** Staging of a dead owner that nobody can come back for. Past this no clean-up is still at it. */
+const LEFT_MS = 3_000;
 /** A node's death leaves such staging: looked at soon after. */
 const AFTER_DEATH_MS = 4_000;
-/** Staging that no pointer names is nobody's; this old, no take-over is between its two calls. */
+/** Our own upload that no pointer names and no session holds; this old, no open is between its two calls. */
 const ORPHAN_MS = 3_600_000;
 
 export interface RecoveryOptions {
@@ -167,8 +167,13 @@ export class Recovery {
       const id = name.replace(/\.(?:f|refused)$/, "");
       if (recorded.has(id) || !(ended(id, hasData) || isAbandoned(id, owners, incarnation()))) continue;
       const left = name.endsWith(".f") || !hasData;
-      const limit = left ? EMPTY_MS : pointed ? this.#options.partialLifetimeMs() : ORPHAN_MS;
-      if (ageMs < limit) continue;
+      // what no name leads to can't be found by anybody: of a dead owner it goes soon, of our own with caution
+      const unreachable = isAbandoned(id, owners, incarnation()) ? LEFT_MS : ORPHAN_MS;
+      const limit = left ? LEFT_MS : pointed ? this.#options.partialLifetimeMs() : unreachable;
+      if (ageMs < limit) {
+        if (limit === LEFT_MS) this.#nextSweep = Math.min(this.#nextSweep, monotonicMs() + AFTER_DEATH_MS);
+        continue;
+      }
       // taken over first: whoever resumes it at this moment has it whole, or doesn't find it
       const mine = newId();
       if (!(await store.takeDirectory(name, mine))) continue;
