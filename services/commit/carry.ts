@@ -123,7 +123,16 @@ export class Carrier {
       return owner === undefined ? { kind: "unknown" } : { kind: "committed", finished: Promise.resolve() };
     }
     const found = parseRecord(entry);
-    return found.state === "REFUSED" ? this.#heardOfRefusal(entry) : { kind: "unknown" };
+    if (found.state === "REFUSED") return this.#heardOfRefusal(entry);
+    if (found.state === "COMMITTED") {
+      // records go before their staging does: somebody else's hand was in the storage. The name at least is freed.
+      this.#logger.error("the staging of a committed change is gone from the storage", {
+        op: id,
+        effect: record.effect,
+      });
+      void this.#finisher.finish({ id, record, revision: entry.modRevision });
+    }
+    return { kind: "unknown" };
   }
 
   /** Another helped, and it couldn't be placed. Nobody else will ask for the record. */

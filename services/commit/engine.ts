@@ -1,9 +1,8 @@
 import type { Coordination } from "#coordination/contract.js";
-import { keys } from "#coordination/keys.js";
 import { createBackoff } from "#lib/backoff.js";
 import { monotonicMs } from "#lib/clock.js";
 import { asLongshoreError, LongshoreError } from "#lib/errors.js";
-import { isProcessGone, newIncarnation, parseIncarnation } from "#lib/incarnation.js";
+import { newIncarnation, parseIncarnation } from "#lib/incarnation.js";
 import type { Logger } from "#lib/logger.js";
 import type { Effect, Partial, PartialName, StagedFile, Store } from "#storage/contract.js";
 import { Carrier } from "./carry.js";
@@ -288,20 +287,14 @@ class Engine implements CommitEngine, UploadHost {
     try {
       const own = this.#own.get(partial.id);
       if (own !== undefined && own.state !== "owed") return;
-      if (own === undefined && !(await this.#isLetGo(partial))) return; // swept when its owner is gone
+      // another node's may be on its way into a transaction at this moment; the sweep takes it once its owner is gone
+      if (own === undefined && !this.#mine.has(ownerOf(partial.id))) return;
       if (own !== undefined) await own.lose(new LongshoreError("superseded", "a newer upload replaced it"));
       await this.store.removeClosed(partial.id);
       await this.store.discardUpload(partial.directory);
     } catch (error) {
       this.#logger.warn("a replaced partial stays for the sweep", { op: partial.id, error: String(error) });
     }
-  }
-
-  /** Whether no session can still be writing it: ours would be known. */
-  async #isLetGo(partial: Partial): Promise<boolean> {
-    const owner = ownerOf(partial.id);
-    if (this.#mine.has(owner) || isProcessGone(owner) || (await this.store.isReleased(partial.directory))) return true;
-    return (await this.#coordination.get(keys.owner(owner))) === undefined;
   }
 
   /** A new incarnation began: what is open goes on under it. */

@@ -165,10 +165,12 @@ export class Recovery {
     const ended = (id: string, hasData: boolean) => hasData && ownerOf(id) === incarnation() && !open.has(id);
     for (const { name, ageMs, hasData, pointed } of await store.listStaged()) {
       const id = name.replace(/\.(?:f|refused)$/, "");
-      if (recorded.has(id) || !(ended(id, hasData) || isAbandoned(id, owners, incarnation()))) continue;
+      // by its key, not its process: a transaction that a killed process sent may still be applied while the key is there
+      const dead = !owners.has(ownerOf(id));
+      if (recorded.has(id) || !(ended(id, hasData) || dead)) continue;
       const left = name.endsWith(".f") || !hasData;
       // what no name leads to can't be found by anybody: of a dead owner it goes soon, of our own with caution
-      const unreachable = isAbandoned(id, owners, incarnation()) ? LEFT_MS : ORPHAN_MS;
+      const unreachable = dead ? LEFT_MS : ORPHAN_MS;
       const limit = left ? LEFT_MS : pointed ? this.#options.partialLifetimeMs() : unreachable;
       if (ageMs < limit) {
         if (limit === LEFT_MS) this.#nextSweep = Math.min(this.#nextSweep, monotonicMs() + AFTER_DEATH_MS);

@@ -214,3 +214,20 @@ test("a node that can't commit acknowledges no more bytes, until it can again", 
   await handle.close();
   assert.equal(await readFile(join(world.root, "alice/f"), "utf8"), "abcdef");
 });
+
+test("a newer upload of the name, begun while an older one is being committed on another node, takes nothing from it", async () => {
+  const world = await createWorld();
+  const [one, two] = [(await world.node()).session(), (await world.node()).session()];
+  for (let round = 0; round < 40; round += 1) {
+    const older = await one.open("/f", intent.put);
+    await write(older, 0, `older ${round}`);
+    const closing = older.close();
+    for (let turn = 0; turn < round % 8; turn += 1) await new Promise(setImmediate);
+    const newer = await two.open("/f", intent.put);
+    await write(newer, 0, `newer ${round}`);
+    await closing;
+    await newer.close();
+    assert.equal(await readFile(join(world.root, "alice/f"), "utf8"), `newer ${round}`);
+  }
+  await settled(world);
+});
