@@ -29,7 +29,7 @@ export interface Accounts {
 }
 
 /** A writer without expectations tries so often against others before it gives up. */
-const TRIES = 8;
+const TRIES = 64;
 
 export function createAccounts(options: { readonly coordination: Coordination }): Accounts {
   const { coordination } = options;
