@@ -31,12 +31,19 @@ const framed = fc
     fc.oneof(fc.integer({ min: 1, max: 20 }), fc.constantFrom(6, 6, 200), fc.nat(255)),
     fc.nat(0xffff_ffff),
     fc.array(field, { maxLength: 6 }),
-    fc.oneof(fc.constant(0), fc.nat(6_000)),
+    fc.oneof(fc.constant(0), fc.nat(6_000), fc.nat(60_000)),
   )
   .map(([type, id, fields, tail]) => {
     const body = Buffer.concat([Buffer.from([type]), u32(id), ...fields, Buffer.alloc(tail, type)]);
     return Buffer.concat([u32(body.length), body]);
   });
+
+/** Copied before its memory is used for the next one; released, so that it is. */
+function keep({ type, id, body, payload, blocks }: Packet): Packet {
+  const kept = { type, id, body: Buffer.from(body), payload: [Buffer.concat(payload)], blocks: [] };
+  for (const block of blocks) block.release();
+  return kept;
+}
 
 /** All packets of `input`, cut at `cuts`; stops where framing is lost. */
 function packetsOf(input: Buffer, cuts: readonly number[]): { packets: Packet[]; lost: boolean; held: number } {
@@ -47,10 +54,12 @@ function packetsOf(input: Buffer, cuts: readonly number[]): { packets: Packet[];
   let held = 0;
   try {
     for (const to of [...places, input.length]) {
-      // A copy, as each chunk of a socket is memory of its own.
-      stream.push(Buffer.from(input.subarray(from, to)));
+      // Each chunk is gone once it was taken, as a socket's reads are.
+      const chunk = Buffer.from(input.subarray(from, to));
+      stream.push(chunk);
+      chunk.fill(0xee);
       from = to;
-      for (let packet = stream.next(); packet !== undefined; packet = stream.next()) packets.push(packet);
+      for (let packet = stream.next(); packet !== undefined; packet = stream.next()) packets.push(keep(packet));
       held = Math.max(held, stream.available);
     }
   } catch (error) {

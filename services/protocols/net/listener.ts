@@ -4,6 +4,7 @@ import type { ConnectionObserver, RefusalReason } from "../observer.js";
 import { limitKey, normalizeAddress, parseNetworks } from "./addresses.js";
 import { createLogThrottle } from "./log-throttle.js";
 import { type Endpoint, type ProxyHeader, ProxyHeaderReader } from "./proxy-header.js";
+import { withOwnReads } from "./reads.js";
 
 /** From the connection to the whole PROXY header, in milliseconds. HAProxy sends it with its first segment. */
 const DEFAULT_DEADLINE_MS = 3_000;
@@ -152,7 +153,8 @@ export function createListener(options: ListenerOptions): Listener {
     socket.resume();
   }
 
-  function accept(socket: Socket): void {
+  function accept(accepted: Socket): void {
+    const socket = withOwnReads(accepted);
     // Node throws an 'error' without a listener out of the event loop: the process would end by one reset connection.
     socket.on("error", (error) => logger.debug("socket error", { error: error.message }));
     const address = normalizeAddress(socket.remoteAddress ?? "");

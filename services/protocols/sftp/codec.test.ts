@@ -31,23 +31,43 @@ function one(bytes: Buffer): Packet {
 }
 
 describe("packets out of chunks", () => {
-  test("a WRITE's data are views of the chunks that came, not copies", () => {
+  test("a WRITE's data outlive the chunks that they came in", () => {
     const data = Buffer.alloc(100_000, 3);
     const bytes = write(5, 10, data);
     const stream = new PacketStream();
-    const chunks = [bytes.subarray(0, 40_000), bytes.subarray(40_000, 80_000), bytes.subarray(80_000)];
-    for (const chunk of chunks) stream.push(chunk);
+    for (const chunk of [bytes.subarray(0, 40_000), bytes.subarray(40_000, 80_000), bytes.subarray(80_000)]) {
+      const read = Buffer.from(chunk);
+      stream.push(read);
+      read.fill(9);
+    }
     const found = stream.next();
-    assert.equal(found?.payload.length, 3);
-    for (const view of found?.payload ?? []) assert.equal(view.buffer, bytes.buffer);
+    assert.equal(found?.payload.length, 1, "contiguous chunks lie together");
     assert.deepEqual(Buffer.concat(found?.payload ?? []), data);
     assert.equal(stream.available, 0);
   });
 
-  test("a WRITE of few bytes is copied, so that waiting it keeps no socket buffer alive", () => {
+  test("a payload's memory is used again when it is released, and not before", () => {
+    const stream = new PacketStream();
+    const next = (byte: number) => {
+      stream.push(write(1, 0, Buffer.alloc(200_000, byte)));
+      const found = stream.next();
+      assert.ok(found);
+      return found;
+    };
+    const [first, second, third] = [next(1), next(2), next(3)];
+    for (const [index, { payload }] of [first, second, third].entries()) {
+      assert.ok(Buffer.concat([...payload]).equals(Buffer.alloc(200_000, index + 1)));
+    }
+    const memory = first.payload[0]?.buffer;
+    for (const block of first.blocks) block.release();
+    assert.equal(next(4).payload[0]?.buffer, memory);
+    assert.ok(Buffer.concat([...second.payload]).equals(Buffer.alloc(200_000, 2)));
+  });
+
+  test("a WRITE of few bytes is copied, so that waiting it keeps no block from being used again", () => {
     const bytes = Buffer.concat([write(5, 0, Buffer.from("few")), Buffer.alloc(60_000)]);
     const found = one(bytes);
-    assert.notEqual(found.payload[0]?.buffer, bytes.buffer);
+    assert.deepEqual(found.blocks, []);
     assert.equal(String(found.payload[0]), "few");
   });
 
@@ -109,7 +129,7 @@ describe("requests out of packets", () => {
 
   test("a WRITE with fewer bytes than it claims keeps its handle's name, so that the handle fails", () => {
     const request = decodeRequest(one(write(1, 0, Buffer.alloc(10), 11)));
-    assert.deepEqual(request, { name: "write", handle: 7, offset: 0, bytes: 11, payload: undefined });
+    assert.deepEqual(request, { name: "write", handle: 7, offset: 0, bytes: 11, payload: undefined, blocks: [] });
   });
 
   test("a READ is clamped to what limits@openssh.com says", () => {

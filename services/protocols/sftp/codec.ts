@@ -1,4 +1,5 @@
 import { LongshoreError } from "#lib/errors.js";
+import { Block } from "./blocks.js";
 import { MAX_PACKET, PacketType } from "./protocol.js";
 
 /**
@@ -30,8 +31,16 @@ export interface Packet {
   readonly id: number;
   /** What follows the id. Of a WRITE: up to its data. */
   readonly body: Buffer;
-  /** A WRITE's data as views of the chunks, in order; otherwise empty. */
+  /** A WRITE's data, in order; otherwise empty. It stays as it is until `blocks` are released. */
   readonly payload: readonly Buffer[];
+  /** To be released, once each, when the payload is needed no more. */
+  readonly blocks: readonly Block[];
+}
+
+/** Bytes that came, and whose memory they lie in: a block's, or their own. */
+interface Piece {
+  bytes: Buffer;
+  readonly block: Block | undefined;
 }
 
 /** Type and id. */
@@ -40,38 +49,44 @@ const HEAD = 5;
 const WRITE_FIXED = 4 + 8 + 4;
 /** A handle is at most 256 bytes in the draft; ours have 4. */
 const MAX_HANDLE = 256;
-/** Below this a chunk that continues a packet is copied: a view of few bytes costs more memory than the bytes. */
+/** From here on chunks go into blocks; a block for less would hold much more memory than was sent. */
+const BULK_CHUNK = 8_192;
+/** Below this a chunk that continues a packet joins the one before: a buffer of few bytes costs more than the bytes. */
 const SMALL_CHUNK = 1_024;
-const SMALL_BLOCK = 4_096;
-/** Below this a WRITE's data is copied: while it waits it would keep the socket's whole buffer (64 KiB) alive. */
+const SMALL_PIECE = 4_096;
+/** Below this a WRITE's data is copied: while it waits it would keep its whole block from being used again. */
 const SMALL_PAYLOAD = 2_048;
 
 const NOTHING: readonly Buffer[] = [];
+const NO_BLOCKS: readonly Block[] = [];
 
-/** Cuts a stream of chunks into packets; see `push` and `next`. */
+/**
+ * Cuts a stream of chunks into packets; see `push` and `next`. What a packet shows, but its payload, is good until the next
+ * `push`.
+ */
 export class PacketStream {
-  #chunks: Buffer[] = [];
-  /** Consumed bytes of the first chunk. */
+  #pieces: Piece[] = [];
+  /** Consumed bytes of the first piece. */
   #offset = 0;
   #available = 0;
-  /** Where small chunks are gathered; its last view is the last chunk while `#blockOpen`. */
-  #block: Buffer | undefined;
-  #blockStart = 0;
-  #blockUsed = 0;
-  #blockOpen = false;
+  /** Where bulk chunks go on; the last piece ends where it is filled to. */
+  #block: Block | undefined;
+  /** Where small chunks are gathered: the last piece's memory, and what of it is used. */
+  #gathering: { readonly memory: Buffer; used: number } | undefined;
 
   /** Bytes held: those of a packet that isn't whole yet, and of packets that weren't asked for. */
   get available(): number {
     return this.#available;
   }
 
-  /** Takes a chunk over; it must not be changed afterwards. */
+  /** Copies a chunk: its memory may be another's in the next moment. */
   push(chunk: Buffer): void {
     if (chunk.length === 0) return;
-    if (chunk.length < SMALL_CHUNK && this.#available > 0) this.#gather(chunk);
+    if (chunk.length >= BULK_CHUNK || this.#block !== undefined) this.#pushBulk(chunk);
+    else if (chunk.length < SMALL_CHUNK && this.#available > 0) this.#gather(chunk);
     else {
-      this.#chunks.push(chunk);
-      this.#blockOpen = false;
+      this.#pieces.push({ bytes: Buffer.from(chunk), block: undefined });
+      this.#gathering = undefined;
     }
     this.#available += chunk.length;
   }
@@ -89,7 +104,7 @@ export class PacketStream {
     const type = head[0] ?? 0;
     const id = head.readUInt32BE(1);
     const rest = length - HEAD;
-    if (type !== PacketType.WRITE) return { type, id, body: this.#take(rest), payload: NOTHING };
+    if (type !== PacketType.WRITE) return { type, id, body: this.#take(rest), payload: NOTHING, blocks: NO_BLOCKS };
     return this.#write(id, rest);
   }
 
@@ -98,47 +113,74 @@ export class PacketStream {
     if (rest < WRITE_FIXED || handle > MAX_HANDLE || rest < WRITE_FIXED + handle) {
       // The decoder refuses a body that ends too early; the data is dropped unread, framing is kept.
       this.#skip(rest);
-      return { type: PacketType.WRITE, id, body: Buffer.alloc(0), payload: NOTHING };
+      return { type: PacketType.WRITE, id, body: Buffer.alloc(0), payload: NOTHING, blocks: NO_BLOCKS };
     }
     const body = this.#take(WRITE_FIXED + handle);
     const bytes = rest - body.length;
     if (bytes < SMALL_PAYLOAD) {
-      const data = this.#take(bytes);
-      return { type: PacketType.WRITE, id, body, payload: bytes === 0 ? NOTHING : [Buffer.from(data)] };
+      const payload = bytes === 0 ? NOTHING : [Buffer.from(this.#take(bytes))];
+      return { type: PacketType.WRITE, id, body, payload, blocks: NO_BLOCKS };
     }
-    return { type: PacketType.WRITE, id, body, payload: this.#views(bytes) };
+    const blocks: Block[] = [];
+    const payload = this.#views(bytes, blocks);
+    return { type: PacketType.WRITE, id, body, payload, blocks };
+  }
+
+  #pushBulk(chunk: Buffer): void {
+    this.#gathering = undefined;
+    for (let at = 0; at < chunk.length; ) {
+      const block = this.#block ?? new Block();
+      const count = Math.min(block.room, chunk.length - at);
+      const start = block.used;
+      chunk.copy(block.bytes, start, at, at + count);
+      block.used += count;
+      at += count;
+      const last = this.#pieces[this.#pieces.length - 1];
+      if (last !== undefined && last.block === block) {
+        last.bytes = block.bytes.subarray(last.bytes.byteOffset - block.bytes.byteOffset, block.used);
+      } else {
+        block.hold();
+        this.#pieces.push({ bytes: block.bytes.subarray(start, block.used), block });
+      }
+      this.#block = block;
+      if (block.room === 0) this.#leaveBlock();
+    }
+  }
+
+  #leaveBlock(): void {
+    this.#block?.release();
+    this.#block = undefined;
   }
 
   #gather(chunk: Buffer): void {
-    const last = this.#chunks.length - 1;
-    if (this.#blockOpen && this.#block !== undefined && this.#blockUsed + chunk.length <= SMALL_BLOCK) {
-      chunk.copy(this.#block, this.#blockUsed);
-      this.#blockUsed += chunk.length;
-      this.#chunks[last] = this.#block.subarray(this.#blockStart, this.#blockUsed);
+    const last = this.#pieces[this.#pieces.length - 1];
+    const { memory, used } = this.#gathering ?? { memory: undefined, used: 0 };
+    if (last !== undefined && memory !== undefined && used + chunk.length <= memory.length) {
+      chunk.copy(memory, used);
+      last.bytes = memory.subarray(last.bytes.byteOffset - memory.byteOffset, used + chunk.length);
+      this.#gathering = { memory, used: used + chunk.length };
       return;
     }
-    this.#block = Buffer.allocUnsafe(SMALL_BLOCK);
-    chunk.copy(this.#block, 0);
-    this.#blockStart = 0;
-    this.#blockUsed = chunk.length;
-    this.#blockOpen = true;
-    this.#chunks.push(this.#block.subarray(0, chunk.length));
+    const fresh = Buffer.allocUnsafe(SMALL_PIECE);
+    chunk.copy(fresh);
+    this.#gathering = { memory: fresh, used: chunk.length };
+    this.#pieces.push({ bytes: fresh.subarray(0, chunk.length), block: undefined });
   }
 
   /** The 32-bit number that starts `at` bytes ahead; the caller knows that it is there. */
   #peek32(at: number): number {
-    const first = this.#chunks[0];
+    const first = this.#pieces[0]?.bytes;
     if (first !== undefined && first.length - this.#offset >= at + 4) return first.readUInt32BE(this.#offset + at);
     let value = 0;
     let skip = this.#offset + at;
     let wanted = 4;
-    for (const chunk of this.#chunks) {
-      if (skip >= chunk.length) {
-        skip -= chunk.length;
+    for (const { bytes } of this.#pieces) {
+      if (skip >= bytes.length) {
+        skip -= bytes.length;
         continue;
       }
-      while (skip < chunk.length && wanted > 0) {
-        value = value * 256 + (chunk[skip] ?? 0);
+      while (skip < bytes.length && wanted > 0) {
+        value = value * 256 + (bytes[skip] ?? 0);
         skip += 1;
         wanted -= 1;
       }
@@ -148,13 +190,13 @@ export class PacketStream {
     return value;
   }
 
-  /** `count` bytes in one piece: a view where they lie in one chunk, else a copy. */
+  /** `count` bytes in one piece: a view where they lie together, else a copy. */
   #take(count: number): Buffer {
-    const first = this.#chunks[0];
+    const first = this.#pieces[0]?.bytes;
     if (first !== undefined && first.length - this.#offset >= count) {
-      const piece = first.subarray(this.#offset, this.#offset + count);
+      const view = first.subarray(this.#offset, this.#offset + count);
       this.#advance(count);
-      return piece;
+      return view;
     }
     const whole = Buffer.allocUnsafe(count);
     let filled = 0;
@@ -165,16 +207,21 @@ export class PacketStream {
     return whole;
   }
 
-  #views(count: number): Buffer[] {
+  /** `count` bytes as they lie. The blocks that they lie in are held, and added to `blocks`. */
+  #views(count: number, blocks?: Block[]): Buffer[] {
     const views: Buffer[] = [];
     let left = count;
     while (left > 0) {
-      const chunk = this.#chunks[0];
-      if (chunk === undefined) break;
-      const piece = chunk.subarray(this.#offset, Math.min(chunk.length, this.#offset + left));
-      views.push(piece);
-      left -= piece.length;
-      this.#advance(piece.length);
+      const piece = this.#pieces[0];
+      if (piece === undefined) break;
+      const view = piece.bytes.subarray(this.#offset, Math.min(piece.bytes.length, this.#offset + left));
+      views.push(view);
+      if (blocks !== undefined && piece.block !== undefined) {
+        piece.block.hold();
+        blocks.push(piece.block);
+      }
+      left -= view.length;
+      this.#advance(view.length);
     }
     return views;
   }
@@ -182,26 +229,27 @@ export class PacketStream {
   #skip(count: number): void {
     let left = count;
     while (left > 0) {
-      const chunk = this.#chunks[0];
-      if (chunk === undefined) break;
-      const step = Math.min(left, chunk.length - this.#offset);
+      const piece = this.#pieces[0];
+      if (piece === undefined) break;
+      const step = Math.min(left, piece.bytes.length - this.#offset);
       left -= step;
       this.#advance(step);
     }
   }
 
-  /** Consumes bytes of the first chunk alone. */
+  /** Consumes bytes of the first piece alone. */
   #advance(count: number): void {
     this.#offset += count;
     this.#available -= count;
-    const first = this.#chunks[0];
-    if (first === undefined || this.#offset < first.length) return;
-    // Few chunks are ever held (a packet is at most nine of ssh2's), so that shift is as cheap as an index.
-    this.#chunks.shift();
+    const first = this.#pieces[0];
+    if (first === undefined || this.#offset < first.bytes.length) return;
+    // Few pieces are ever held (a packet is at most nine of ssh2's), so that shift is as cheap as an index.
+    this.#pieces.shift();
     this.#offset = 0;
+    first.block?.release();
     if (this.#available === 0) {
-      this.#block = undefined;
-      this.#blockOpen = false;
+      this.#gathering = undefined;
+      this.#leaveBlock();
     }
   }
 }

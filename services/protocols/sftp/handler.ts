@@ -117,7 +117,7 @@ export class Handler {
     const session = this.#session;
     switch (request.name) {
       case "write":
-        this.#write(id, request.handle, request.offset, request.bytes, request.payload);
+        this.#write(id, request);
         break;
       case "read":
         this.#read(id, request.handle, request.offset, request.length);
@@ -223,7 +223,7 @@ export class Handler {
   }
 
   /** No promise and no copy: a bulk upload comes through here some 4,000 times a GiB. */
-  #write(id: number, handle: number, offset: number, bytes: number, payload: readonly Buffer[] | undefined): void {
+  #write(id: number, { handle, offset, bytes, payload, blocks }: Request & { name: "write" }): void {
     const { file } = this.#file(handle);
     if (!file.writable) throw new LongshoreError("permission-denied", "file isn't open for writing");
     if (payload === undefined) {
@@ -238,6 +238,7 @@ export class Handler {
     }
     this.#pendingWriteBytes += bytes;
     file.write(offset, payload, (error) => {
+      for (const block of blocks) block.release();
       this.#pendingWriteBytes -= bytes;
       if (error === undefined) this.#replies.ok(id);
       else this.#fail(id, "write", error);

@@ -1,5 +1,6 @@
 import type { AttributeChange, OpenIntent } from "#sessions/contract.js";
 import { readAttributeChange } from "./attributes.js";
+import type { Block } from "./blocks.js";
 import type { Packet } from "./codec.js";
 import { Cursor } from "./cursor.js";
 import { LIMITS, OpenFlag, PacketType } from "./protocol.js";
@@ -17,6 +18,8 @@ export type Request =
       readonly bytes: number;
       /** Undefined: the packet holds fewer bytes than it says. Its handle must hear of it: this write has failed. */
       readonly payload: readonly Buffer[] | undefined;
+      /** See Packet. */
+      readonly blocks: readonly Block[];
     }
   | {
       readonly name: "lstat" | "stat" | "opendir" | "remove" | "rmdir" | "realpath" | "readlink";
@@ -84,7 +87,7 @@ export function decodeRequest(packet: Packet): Request {
       const handle = from.handle();
       const offset = from.offset();
       const bytes = from.u32();
-      return { name: "write", handle, offset, bytes, payload: cut(packet.payload, bytes) };
+      return { name: "write", handle, offset, bytes, payload: cut(packet.payload, bytes), blocks: packet.blocks };
     }
     case PacketType.LSTAT:
       return { name: "lstat", path: from.text() };

@@ -4,10 +4,13 @@ import type { ReadFile, StagedFile, StageOptions, StatChange } from "../contract
 import { after, type Calls, copyRange, directCalls, fdatasync, fsync, readFully, writeFully } from "./calls.js";
 import { Gaps } from "./gaps.js";
 import type { Layout } from "./layout.js";
-import { gather, giveSlab, SLAB_BYTES, takeSlab } from "./slabs.js";
 
-/** Up to here a write that finds nothing under way is made at once, from where it lies. */
+/** Up to here a write goes to a local disk without a hop to the thread pool. */
 const SMALL_WRITE = 64 << 10;
+/** One system call writes at most so much: larger ones gain nothing (speed.md). */
+const MOST_AT_ONCE = 1 << 20;
+/** Of the kernel's 1,024 (IOV_MAX). */
+const MOST_VIEWS = 512;
 /** `durability: process`: a sync now and then, so that the one at the close is short. */
 const SYNC_EVERY = 32 << 20;
 /** `durability: power`: replies wait, so sync at least so often. */
@@ -20,10 +23,8 @@ const MOST_GAPS = 1_024;
 interface Write {
   readonly offset: number;
   length: number;
-  /** The first `length` bytes of it, where the writes were gathered... */
-  readonly slab: Buffer | undefined;
-  /** ... else they lie here. */
-  readonly views: readonly Buffer[];
+  /** The callers' memory, theirs again when `done` is called. */
+  readonly views: Buffer[];
   readonly done: ((error?: Error) => void)[];
 }
 interface Step {
@@ -32,16 +33,13 @@ interface Step {
 }
 
 function isWrite(task: Write | Step): task is Write {
-  return "slab" in task;
+  return "views" in task;
 }
 
 /**
  * One upload's bytes: one writer, one inode. `data` only ever grows contiguously, so its size is what a resume may count on
- * without asking anybody; bytes past a gap wait in `ooo` at their own offsets. Tasks run in order, one at a time.
- *
- * Writes that wait are copied together into a slab, and one system call writes it. The copy costs a tenth of what it saves:
- * network buffers that are held for the length of a write outlive a scavenge, and then each 32 MiB of upload costs a whole
- * collection.
+ * without asking anybody; bytes past a gap wait in `ooo` at their own offsets. Tasks run in order, one at a time; contiguous
+ * writes that wait go to the file together.
  */
 export class PosixStagedFile implements StagedFile {
   id: string;
@@ -89,26 +87,20 @@ export class PosixStagedFile implements StagedFile {
     let length = 0;
     for (const view of views) length += view.length;
     this.pendingBytes += length;
-    const last = this.#queue[this.#queue.length - 1];
+    const last = this.#head < this.#queue.length ? this.#queue[this.#queue.length - 1] : undefined;
     if (
       last !== undefined &&
-      this.#head < this.#queue.length &&
       isWrite(last) &&
-      last.slab !== undefined &&
       offset === last.offset + last.length &&
-      length <= last.slab.length - last.length
+      last.length + length <= MOST_AT_ONCE &&
+      last.views.length + views.length <= MOST_VIEWS
     ) {
-      last.length = gather(last.slab, last.length, views);
+      last.length += length;
+      last.views.push(...views);
       last.done.push(done);
       return;
     }
-    const idle = !this.#busy && this.#head >= this.#queue.length;
-    if ((idle && length <= SMALL_WRITE) || length > SLAB_BYTES) {
-      this.#push({ offset, length, slab: undefined, views, done: [done] });
-      return;
-    }
-    const slab = takeSlab();
-    this.#push({ offset, length: gather(slab, 0, views), slab, views: [], done: [done] });
+    this.#push({ offset, length, views: [...views], done: [done] });
   }
 
   read(offset: number, views: readonly Buffer[], done: (error: Error | undefined, bytes: number) => void): void {
@@ -287,8 +279,7 @@ export class PosixStagedFile implements StagedFile {
   }
 
   async #runWrite(write: Write): Promise<void> {
-    const { offset, length, slab, done } = write;
-    const views = slab === undefined ? write.views : [slab.subarray(0, length)];
+    const { offset, length, views, done } = write;
     const end = offset + length;
     try {
       if (this.failure) throw this.failure;
@@ -307,7 +298,6 @@ export class PosixStagedFile implements StagedFile {
     } catch (error) {
       this.failure ??= asLongshoreError(error, "the storage failed");
     }
-    if (slab !== undefined) giveSlab(slab);
     this.pendingBytes -= length;
     if (this.failure) {
       for (const each of done) each(this.failure);
