@@ -325,6 +325,7 @@ class Engine implements CommitEngine, UploadHost {
       onlySynced: false,
     });
     await file.seal({});
+    await this.store.markReleased(taken.id);
     const upload = OwnUpload.owed(this, file, note, name);
     this.#own.set(upload.id, upload);
     return true;

@@ -1,5 +1,5 @@
 import { monotonicMs, pause } from "#lib/clock.js";
-import { asLongshoreError, isCode, LongshoreError } from "#lib/errors.js";
+import { asLongshoreError, LongshoreError } from "#lib/errors.js";
 import { failpoint } from "#lib/failpoints.js";
 import type { PartialName, StagedFile, StatChange, Store } from "#storage/contract.js";
 import type { Carrier, Outcome } from "./carry.js";
@@ -222,8 +222,6 @@ export class OwnUpload implements Upload {
     if (outcome.kind === "not-applied") await this.#owe();
     else this.#settled(outcome);
     if (outcome.kind !== "committed") throw this.#failed(errorOf(outcome));
-    // before the reply: the client's next STAT then needs no search for what its pointer lost
-    await this.unpoint().catch(() => {});
     observer.committed((monotonicMs() - started) / 1_000);
     setImmediate(failpoint, "replied");
     return { size: sealed.size };
@@ -262,10 +260,16 @@ export class OwnUpload implements Upload {
   /** Whole and durable, but not committed for a passing reason: noted, so that it is finished even if this node dies. */
   async #owe(): Promise<void> {
     this.state = "owed";
+    const { store } = this.#host;
     try {
-      this.#replaces = (await this.#host.store.stat(this.name.path)).inode;
-    } catch (error) {
-      if (!isCode(error, "not-found")) this.#replaces = -1;
+      await store.markReleased(this.id);
+    } catch {
+      // without it whoever takes the upload copies it first: slower, as safe
+    }
+    try {
+      this.#replaces = (await store.find(this.name.path))?.inode;
+    } catch {
+      this.#replaces = -1;
     }
     await this.#note();
   }
@@ -289,13 +293,7 @@ export class OwnUpload implements Upload {
     const { store } = this.#host;
     const partial = await store.findPartial(this.name);
     if (partial?.id !== this.id) return false;
-    let inode: number | undefined;
-    try {
-      inode = (await store.stat(this.name.path)).inode;
-    } catch (error) {
-      if (!isCode(error, "not-found")) throw error;
-    }
-    return inode === this.#replaces;
+    return (await store.find(this.name.path))?.inode === this.#replaces;
   }
 
   #settled(outcome: Outcome): void {

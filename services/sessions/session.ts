@@ -1,6 +1,6 @@
 import type { Actor, CommitEngine } from "#commit/engine.js";
 import type { Account } from "#config/schema.js";
-import { isCode, LongshoreError } from "#lib/errors.js";
+import { LongshoreError } from "#lib/errors.js";
 import type { Logger } from "#lib/logger.js";
 import type { PartialName, StatChange, Store } from "#storage/contract.js";
 import { fromFileStat, ofPartial } from "./attributes.js";
@@ -297,7 +297,7 @@ export class AccountSession implements Session {
       mode: old?.mode ?? (intent.attributes?.mode ?? 0o644) & 0o777,
       ...(old && { base: old.base }),
       log: this.#log("upload", virtual),
-      authorizeCommit: async () => this.#authorizeWrite(virtual, await this.#isCommitted(name.path)),
+      authorizeCommit: async () => this.#authorizeWrite(virtual, (await this.#store.find(name.path)) !== undefined),
       applyAttributes: (change: StatChange) => this.#store.setAttributes(name.path, change),
       closed: () => {
         this.#handles.delete(inner);
@@ -357,24 +357,8 @@ export class AccountSession implements Session {
 
   async #presence(physical: string, isRoot = false): Promise<Presence> {
     const partial = isRoot ? undefined : await this.#engine.findPartial(this.#nameOf(physical));
-    let committed: Presence["committed"] = "none";
-    try {
-      const { type } = await this.#store.stat(physical);
-      committed = type === "symlink" ? "other" : type;
-    } catch (error) {
-      if (!isCode(error, "not-found")) throw error;
-    }
-    return { committed, partial: partial !== undefined };
-  }
-
-  async #isCommitted(physical: string): Promise<boolean> {
-    try {
-      await this.#store.stat(physical);
-      return true;
-    } catch (error) {
-      if (isCode(error, "not-found")) return false;
-      throw error;
-    }
+    const type = (await this.#store.find(physical))?.type ?? "none";
+    return { committed: type === "symlink" ? "other" : type, partial: partial !== undefined };
   }
 
   #authorizeWrite(virtual: string, over: boolean): void {

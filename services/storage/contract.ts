@@ -114,6 +114,8 @@ export interface Store {
 
   /** lstat. Throws `not-found`. */
   stat(path: string): Promise<FileStat>;
+  /** lstat; undefined where nothing is there. */
+  find(path: string): Promise<FileStat | undefined>;
   list(path: string): Promise<readonly string[]>;
   readLink(path: string): Promise<string>;
   openRead(path: string): Promise<ReadFile>;
@@ -143,6 +145,8 @@ export interface Store {
   unpointPartial(name: PartialName, id: string): Promise<void>;
   /** True once its writer let go of it cleanly: no write can still be under way. */
   isReleased(directory: string): Promise<boolean>;
+  /** Says so of an upload that was sealed and then couldn't be committed. */
+  markReleased(directory: string): Promise<void>;
   /** Bytes up to which the upload was synced (its watermark). */
   syncedBytes(directory: string): Promise<number>;
   /**

@@ -1,6 +1,6 @@
 import fs from "node:fs";
 import { promisify } from "node:util";
-import { LongshoreError } from "#lib/errors.js";
+import { LongshoreError, systemCode } from "#lib/errors.js";
 
 /** Either at hand or on its way; `await` takes both. */
 export type Maybe<T> = T | Promise<T>;
@@ -12,6 +12,10 @@ export type Maybe<T> = T | Promise<T>;
  */
 export interface Calls {
   lstat(path: string): Maybe<fs.Stats>;
+  /** lstat; undefined where nothing is there. An error's stack costs several times what the call does. */
+  find(path: string): Maybe<fs.Stats | undefined>;
+  /** readlink; undefined where no link is there. */
+  findLink(path: string): Maybe<string | undefined>;
   stat(path: string): Maybe<fs.Stats>;
   fstat(fd: number): Maybe<fs.Stats>;
   realpath(path: string): Maybe<string>;
@@ -34,6 +38,15 @@ export interface Calls {
 
 export const directCalls: Calls = {
   lstat: (path) => fs.lstatSync(path),
+  find: findDirectly,
+  findLink: (path) => {
+    if (findDirectly(path)?.isSymbolicLink() !== true) return undefined;
+    try {
+      return fs.readlinkSync(path);
+    } catch (error) {
+      return absentLink(error);
+    }
+  },
   stat: (path) => fs.statSync(path),
   fstat: (fd) => fs.fstatSync(fd),
   realpath: (path) => fs.realpathSync.native(path),
@@ -54,11 +67,32 @@ export const directCalls: Calls = {
   ftruncate: (fd, size) => fs.ftruncateSync(fd, size),
 };
 
+function findDirectly(path: string): fs.Stats | undefined {
+  try {
+    return fs.lstatSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    return absent(error);
+  }
+}
+
+function absent(error: unknown): undefined {
+  const code = systemCode(error);
+  if (code !== "ENOENT" && code !== "ENOTDIR") throw error;
+}
+
+/** EINVAL: it is something else than a link. */
+function absentLink(error: unknown): undefined {
+  if (systemCode(error) !== "EINVAL") absent(error);
+}
+
 const mkdir = promisify(fs.mkdir);
+const lstat = promisify(fs.lstat);
 const realpath = promisify(fs.realpath.native);
 
 export const pooledCalls: Calls = {
-  lstat: promisify(fs.lstat),
+  lstat,
+  find: (path) => lstat(path).catch(absent),
+  findLink: (path) => fs.promises.readlink(path).catch(absentLink),
   stat: promisify(fs.stat),
   fstat: promisify(fs.fstat),
   realpath: (path) => realpath(path),

@@ -65,7 +65,7 @@ export class Effects {
     if (!replace && (await this.#exists(staged)) && (await this.#exists(target))) {
       return this.#refuse(id, source, target, new LongshoreError("exists", "a file of that name exists"));
     }
-    const replaced = replace ? await this.#lstat(target) : undefined;
+    const replaced = replace ? await this.#calls.find(target) : undefined;
     try {
       await callsToFree(this.#calls, replaced?.size).rename(staged, target);
       failpoint("renamed");
@@ -105,7 +105,7 @@ export class Effects {
     const target = this.#layout.absolute(effect.path);
     const held = await this.#takeOut(id, target);
     if (held === undefined) return GONE;
-    const stat = await this.#lstat(held);
+    const stat = await this.#calls.find(held);
     if (stat === undefined) return refusedMissing();
     const wanted = effect.kind === "rmdir" ? stat.isDirectory() : !stat.isDirectory();
     const full = effect.kind === "rmdir" && wanted && (await this.#calls.readdir(held)).length > 0;
@@ -201,17 +201,7 @@ export class Effects {
   }
 
   async #exists(path: string): Promise<boolean> {
-    return (await this.#lstat(path)) !== undefined;
-  }
-
-  async #lstat(path: string) {
-    try {
-      return await this.#calls.lstat(path);
-    } catch (error) {
-      const code = systemCode(error);
-      if (code === "ENOENT" || code === "ENOTDIR") return undefined;
-      throw error;
-    }
+    return (await this.#calls.find(path)) !== undefined;
   }
 }
 

@@ -13,6 +13,8 @@ export class Layout {
   readonly closed: string;
   readonly probes: string;
   readonly sentinel: string;
+  /** The answer before: files come directory by directory. */
+  #last: { account: string; directory: string; partials: string } | undefined;
 
   constructor(root: string) {
     this.root = root;
@@ -38,8 +40,12 @@ export class Layout {
 
   /** One directory for each account and directory of targets, so that READDIR finds an account's partials by one call. */
   partialDirectory(account: string, directory: string): string {
+    const last = this.#last;
+    if (last !== undefined && last.account === account && last.directory === directory) return last.partials;
     const hash = createHash("sha256").update(account).update("\0").update(directory).digest("hex").slice(0, 32);
-    return `${this.partials}/${hash}`;
+    const partials = `${this.partials}/${hash}`;
+    this.#last = { account, directory, partials };
+    return partials;
   }
 
   pointer(name: PartialName): string {

@@ -27,7 +27,7 @@ export class Partials {
     if (id === undefined) return undefined;
     const staged = await this.#staged(id);
     // placed, and not cleaned up yet: the directory is still there, and what else has this tag was replaced by it
-    if (staged !== undefined || (await this.#exists(this.#layout.op(id)))) return staged;
+    if (staged !== undefined || (await this.#calls.find(this.#layout.op(id))) !== undefined) return staged;
     return this.#search(this.#layout.tag(pointer));
   }
 
@@ -44,14 +44,24 @@ export class Partials {
   async point(name: PartialName, id: string): Promise<void> {
     const pointer = this.#layout.pointer(name);
     const directory = dirname(pointer);
-    const temporary = this.#aside(pointer, id);
+    // as a rule no upload of that name is open or left over
+    let isFree = true;
     for (;;) {
       try {
-        await this.#calls.symlink(id, temporary);
-        await this.#calls.rename(temporary, pointer);
+        if (isFree) await this.#calls.symlink(id, pointer);
+        else {
+          const temporary = this.#aside(pointer, id);
+          await this.#calls.symlink(id, temporary);
+          await this.#calls.rename(temporary, pointer);
+        }
         return;
       } catch (error) {
-        if (systemCode(error) !== "ENOENT") throw error;
+        const code = systemCode(error);
+        if (code === "EEXIST" && isFree) {
+          isFree = false;
+          continue;
+        }
+        if (code !== "ENOENT") throw error;
         try {
           await this.#calls.mkdir(directory, 0o700);
         } catch (failure) {
@@ -94,7 +104,8 @@ export class Partials {
         if (staged.has(id) || staged.has(`${id}.refused`)) continue;
         tags.add(tag);
         // uploads are staged before they are pointed at, and `staged` is older than what was just read
-        if (!known.has(tag) && !(await this.#exists(this.#layout.op(id)))) await this.#remove(pointer, id);
+        if (!known.has(tag) && (await this.#calls.find(this.#layout.op(id))) === undefined)
+          await this.#remove(pointer, id);
       }
       if (names.length === 0) {
         try {
@@ -128,13 +139,9 @@ export class Partials {
   /** The upload staged under this id, whether refused or not. */
   async #staged(id: string): Promise<Partial | undefined> {
     for (const directory of [id, `${id}.refused`]) {
-      try {
-        const stat = await this.#calls.lstat(this.#layout.data(directory));
-        // a second link is the committed name, after a crash between rename and directory sync: not a partial
-        if (stat.isFile() && stat.nlink === 1) return { id, directory, prefix: stat.size, mtimeMs: stat.mtimeMs };
-      } catch (error) {
-        if (systemCode(error) !== "ENOENT") throw error;
-      }
+      const stat = await this.#calls.find(this.#layout.data(directory));
+      // a second link is the committed name, after a crash between rename and directory sync: not a partial
+      if (stat?.isFile() && stat.nlink === 1) return { id, directory, prefix: stat.size, mtimeMs: stat.mtimeMs };
     }
     return undefined;
   }
@@ -176,24 +183,9 @@ export class Partials {
     return `${dirname(pointer)}/${TEMPORARY}${id}-${this.#count}`;
   }
 
-  async #exists(path: string): Promise<boolean> {
-    try {
-      await this.#calls.lstat(path);
-      return true;
-    } catch {
-      return false;
-    }
-  }
-
   async #read(pointer: string): Promise<string | undefined> {
-    try {
-      const id = await this.#calls.readlink(pointer);
-      return /^[a-z0-9.-]+$/.test(id) ? id : undefined;
-    } catch (error) {
-      const code = systemCode(error);
-      if (code === "ENOENT" || code === "EINVAL" || code === "ENOTDIR") return undefined;
-      throw error;
-    }
+    const id = await this.#calls.findLink(pointer);
+    return id !== undefined && /^[a-z0-9.-]+$/.test(id) ? id : undefined;
   }
 }
 

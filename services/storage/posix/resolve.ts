@@ -24,17 +24,9 @@ export class Resolver {
     const parent = await this.#real(`${top}/${parts.slice(0, -1).join("/")}`);
     this.#physical(parent, top);
     const path = `${parent}/${last}`;
-    if (!follow) return this.#physical(path, top);
-    let target: string;
-    try {
-      target = await this.#calls.realpath(path);
-    } catch (error) {
-      if (systemCode(error) !== "ENOENT") throw missing(error);
-      // absent, or a link to nothing: a link must not become a file that lies where it points
-      if (await this.#exists(path)) throw missing(error);
-      target = path;
-    }
-    return this.#physical(target, top);
+    if (!follow || !(await this.#isLink(path))) return this.#physical(path, top);
+    // a link to nothing is refused: it must not become a file that lies where it points
+    return this.#physical(await this.#real(path), top);
   }
 
   /** The parts below `home` of a physical path, or undefined where it isn't below it. */
@@ -64,12 +56,11 @@ export class Resolver {
     }
   }
 
-  async #exists(path: string): Promise<boolean> {
+  async #isLink(path: string): Promise<boolean> {
     try {
-      await this.#calls.lstat(path);
-      return true;
-    } catch {
-      return false;
+      return (await this.#calls.find(path))?.isSymbolicLink() === true;
+    } catch (error) {
+      throw missing(error);
     }
   }
 

@@ -165,7 +165,8 @@ export class PosixStagedFile implements StagedFile {
       const stat = await this.#calls.fstat(this.#fd);
       sealed = { size: stat.size, inode: stat.ino };
     });
-    await this.#close(true);
+    // most are committed in the next moment: whoever can't commit says that it is released
+    await this.#close(false);
     return sealed;
   }
 
@@ -221,8 +222,7 @@ export class PosixStagedFile implements StagedFile {
     }
     if (!released) return;
     try {
-      const marker = `${this.#layout.op(this.id)}/released`;
-      await this.#calls.close(await this.#calls.open(marker, fs.constants.O_CREAT | fs.constants.O_WRONLY, 0o600));
+      await markReleased(this.#layout, this.#calls, this.id);
     } catch {
       // without the marker a taker copies first: slower, as safe
     }
@@ -391,4 +391,10 @@ export class PosixStagedFile implements StagedFile {
     this.#unsyncedBytes = 0;
     for (const done of waiting) done(error);
   }
+}
+
+/** Says in the staging directory that no writer is left. */
+export async function markReleased(layout: Layout, calls: Calls, directory: string): Promise<void> {
+  const marker = `${layout.op(directory)}/released`;
+  await calls.close(await calls.open(marker, fs.constants.O_CREAT | fs.constants.O_WRONLY, 0o600));
 }

@@ -23,7 +23,7 @@ import { Layout } from "./layout.js";
 import { Partials, tagOf } from "./partials.js";
 import { PosixReadFile } from "./read-file.js";
 import { Resolver } from "./resolve.js";
-import { PosixStagedFile } from "./staging.js";
+import { markReleased, PosixStagedFile } from "./staging.js";
 import { toFileStat } from "./stat.js";
 
 const { O_RDONLY, O_RDWR, O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
@@ -115,6 +115,11 @@ class PosixStore implements Store {
 
   async stat(path: string): Promise<FileStat> {
     return toFileStat(await this.#try(() => this.#calls.lstat(this.#layout.absolute(path)), "no such file"));
+  }
+
+  async find(path: string): Promise<FileStat | undefined> {
+    const found = await this.#try(() => this.#calls.find(this.#layout.absolute(path)), "the file can't be looked at");
+    return found && toFileStat(found);
   }
 
   async list(path: string): Promise<readonly string[]> {
@@ -217,6 +222,10 @@ class PosixStore implements Store {
 
   async isReleased(directory: string): Promise<boolean> {
     return directory.endsWith(".refused") || (await this.#exists(`${this.#layout.op(directory)}/released`));
+  }
+
+  async markReleased(directory: string): Promise<void> {
+    await this.#try(() => markReleased(this.#layout, this.#calls, directory), "the upload can't be released");
   }
 
   syncedBytes(directory: string): Promise<number> {
@@ -410,6 +419,13 @@ class PosixStore implements Store {
   async #removeStaging(name: string): Promise<void> {
     const top = this.#layout.op(name);
     try {
+      await this.#calls.rmdir(top);
+      return;
+    } catch (error) {
+      // what was committed in one go left nothing behind; else there is something in it
+      if (systemCode(error) === "ENOENT") return;
+    }
+    try {
       for (const entry of await this.#calls.readdir(top)) {
         const path = `${top}/${entry}`;
         const stat = await this.#calls.lstat(path);
@@ -438,14 +454,8 @@ class PosixStore implements Store {
     }
   }
 
-  async #exists(path: string): Promise<boolean> {
-    try {
-      await this.#calls.lstat(path);
-      return true;
-    } catch (error) {
-      if (systemCode(error) === "ENOENT") return false;
-      throw asLongshoreError(error, "the storage failed");
-    }
+  #exists(path: string): Promise<boolean> {
+    return this.#try(async () => (await this.#calls.find(path)) !== undefined, "the storage failed");
   }
 
   /** Runs calls whose errors name server paths; what leaves is our own error, without them. */
