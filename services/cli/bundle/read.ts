@@ -3,6 +3,7 @@ import { finished, pipeline } from "node:stream/promises";
 import { createGunzip } from "node:zlib";
 import tar, { type Entry } from "tar-stream";
 import { z } from "zod";
+import { systemCode } from "#lib/errors.js";
 import { CliError, EXIT } from "../errors.js";
 import {
   IMAGES,
@@ -90,7 +91,9 @@ export async function readBundle(chunks: AsyncIterable<Buffer>, sink: BundleSink
     return { manifest, sha256: whole.digest("hex") };
   } catch (error) {
     extract.destroy();
-    throw asBundleError(error);
+    // An entry that the end of the input took away says no more than that: what fed it knows why.
+    const destroyed = systemCode(error) === "STREAM_DESTROYED";
+    throw asBundleError(destroyed ? await feeding.then(() => error).catch((why: unknown) => why) : error);
   }
 }
 
@@ -213,13 +216,14 @@ function parseManifest(content: Buffer): Manifest {
 }
 
 function asBundleError(error: unknown): unknown {
-  if (error instanceof CliError) return error;
-  const message = error instanceof Error ? error.message : "";
-  // The tar library's own words.
-  if (message === "Unexpected end of data") return new BundleError("it is truncated: it ends in the middle of a file");
-  if (/^Invalid tar header|^Invalid (size|base256)|unknown format/i.test(message))
-    return new BundleError("it isn't a tar archive, or was altered", error);
-  return error;
+  if (error instanceof CliError || !(error instanceof Error)) return error;
+  // The disk's failure, or the user's wish, says nothing of the archive.
+  if ("syscall" in error || error.name === "AbortError") return error;
+  // The first are the tar library's own words.
+  if (error.message === "Unexpected end of data" || systemCode(error) === "STREAM_DESTROYED") {
+    return new BundleError("it is truncated: it ends in the middle of a file", error);
+  }
+  return new BundleError("it isn't a tar archive, or was altered", error);
 }
 
 function digest(content: Buffer): string {

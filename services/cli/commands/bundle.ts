@@ -10,6 +10,7 @@ import {
   type Written,
   writeBundle,
 } from "../bundle/write.js";
+import { CliError, EXIT } from "../errors.js";
 import { json, table } from "../output.js";
 import { textReport } from "../up/report.js";
 import { untilSignalled } from "../up/signals.js";
@@ -72,7 +73,7 @@ async function write(flags: BundleFlags): Promise<void> {
     process.stdout.write(flags.json ? json(planOf(contents)) : planText(contents));
     return;
   }
-  const written = await writeBundle(contents, options);
+  const written = await unlessStopped(options.signal, writeBundle(contents, options));
   const { manifest, ...archive } = written;
   process.stdout.write(flags.json ? json({ ...archive, ...summary(manifest) }) : writtenText(written));
 }
@@ -86,7 +87,7 @@ async function install(file: string, flags: InstallFlags): Promise<void> {
     report: progress(),
     signal: untilSignalled().first,
   };
-  const installed = await (flags.dryRun ? tryInstall(options) : installBundle(options));
+  const installed = await unlessStopped(options.signal, flags.dryRun ? tryInstall(options) : installBundle(options));
   const { manifest, sha256, directory, placements } = installed;
   const files = placements.map(({ to, act }) => ({ path: to, act }));
   process.stdout.write(
@@ -105,6 +106,15 @@ async function verify(file: string, flags: InstallFlags): Promise<void> {
   process.stdout.write(
     flags.json ? json({ ...summary(manifest), sha256 }) : `${said}\n\n${imageTable(manifest)}\nSHA-256 ${sha256}\n`,
   );
+}
+
+/** A stop by signal is no error of the work's. */
+async function unlessStopped<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw signal.aborted ? new CliError(EXIT.failed, "stopped: nothing was written", error) : error;
+  }
 }
 
 /** To stderr: stdout is the answer. */
