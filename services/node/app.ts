@@ -10,6 +10,7 @@ import { bootstrap } from "#config/bootstrap.js";
 import { ClusterKeyError } from "#config/errors.js";
 import { createSiteSettings } from "#config/site.js";
 import { createConfigView } from "#config/view.js";
+import { hostPort } from "#lib/address.js";
 import { pause } from "#lib/clock.js";
 import { LongshoreError, systemCode } from "#lib/errors.js";
 import { createLogger, type RootLogger } from "#observe/logger.js";
@@ -246,12 +247,10 @@ const NATIVE_CRYPTO = nativeCrypto();
 
 function identityOf(settings: NodeSettings): NodeIdentity {
   const { name, slot, labels, sftp, admin, agent } = settings;
-  const where = ({ host, port }: { host: string; port: number }) =>
-    `${host.includes(":") ? `[${host}]` : host}:${port}`;
   const addresses = {
-    sftp: where(sftp),
-    admin: where(admin),
-    ...(agent === undefined ? {} : { agent: where(agent) }),
+    sftp: hostPort(sftp),
+    admin: hostPort(admin),
+    ...(agent === undefined ? {} : { agent: hostPort(agent) }),
   };
   return { id: nodeIdIn(settings.dataDirectory), name, slot, labels, version: VERSION, addresses };
 }
