@@ -1,8 +1,6 @@
-/** Where something listens. */
-export interface Address {
-  readonly host: string;
-  readonly port: number;
-}
+import type { Address } from "#lib/address.js";
+
+export type { Address } from "#lib/address.js";
 
 /** One transfer node as the balancer sees it. */
 export interface BalancedNode {

@@ -1,4 +1,4 @@
-import { isIPv6 } from "node:net";
+import { hostPort as where } from "#lib/address.js";
 import type { Address, BalancedNode, BalancerOptions, CheckTimings } from "./options.js";
 
 export type { Address, BalancedNode, BalancerOptions, CheckTimings } from "./options.js";
@@ -182,10 +182,6 @@ function metricsSection(address: Address): string {
 
 function section(title: string, lines: readonly string[]): string {
   return [title, ...lines.map((line) => `  ${line}`)].join("\n");
-}
-
-function where({ host, port }: Address): string {
-  return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
 /** Words that stay one word in HAProxy's grammar: no space, quote, comment sign, variable or line end. */
