@@ -2,6 +2,7 @@
 import { Command, CommanderError } from "commander";
 import { addAccountCommands } from "./commands/accounts.js";
 import { addBundleCommands } from "./commands/bundle.js";
+import { addContainerCommands } from "./commands/container.js";
 import { addNodeCommands } from "./commands/nodes.js";
 import { addSiteCommands } from "./commands/site.js";
 import { EXIT, exitCodeOf, messageOf } from "./errors.js";
@@ -17,6 +18,7 @@ addSiteCommands(program);
 addNodeCommands(program);
 addAccountCommands(program);
 addBundleCommands(program);
+addContainerCommands(program);
 
 try {
   await program.parseAsync();
