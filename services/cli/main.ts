@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { addAccountCommands } from "./commands/accounts.js";
 import { addBundleCommands } from "./commands/bundle.js";
 import { addContainerCommands } from "./commands/container.js";
+import { addDoctorCommand } from "./commands/doctor.js";
 import { addNodeCommands } from "./commands/nodes.js";
 import { addSiteCommands } from "./commands/site.js";
 import { EXIT, exitCodeOf, messageOf } from "./errors.js";
@@ -18,6 +19,7 @@ addSiteCommands(program);
 addNodeCommands(program);
 addAccountCommands(program);
 addBundleCommands(program);
+addDoctorCommand(program);
 addContainerCommands(program);
 
 try {

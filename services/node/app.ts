@@ -109,6 +109,7 @@ export function createApp(settings: NodeSettings): App {
       leaseUsable: () => membership.usable(),
       config: () => config.status(),
       load: () => load.now(),
+      clients: () => dataPath?.clients() ?? [],
       storage: () => storage.health(),
       uptime: () => (performance.now() - startedAt) / 1_000,
     },

@@ -1,8 +1,9 @@
 import { existsSync, lstatSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { CliError, EXIT } from "../errors.js";
+import { size } from "../output.js";
 import type { ComposeService, EngineImage } from "./engine.js";
-import { isSafePath, SITE, size } from "./manifest.js";
+import { isSafePath, SITE } from "./manifest.js";
 
 /** Of the site's directory, that much goes into a bundle; a tree that isn't there is left out, the first two must be. */
 const NEEDED = [".env", "compose"];

@@ -4,9 +4,10 @@ import { chmod, mkdtemp, open, rename, rmdir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { systemCode } from "#lib/errors.js";
 import { CliError, EXIT, messageOf } from "../errors.js";
+import { size } from "../output.js";
 import type { Report } from "../up/report.js";
 import { enginePlatform, findImage, loadImages } from "./engine.js";
-import { IMAGES, type Manifest, type ManifestFile, SITE, size } from "./manifest.js";
+import { IMAGES, type Manifest, type ManifestFile, SITE } from "./manifest.js";
 import { BundleError, type BundleSink, type FileSink, type ReadBundle, readBundle } from "./read.js";
 
 export interface InstallOptions {

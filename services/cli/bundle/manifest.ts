@@ -96,12 +96,3 @@ export function startCommand({ profiles }: Pick<Manifest, "profiles">): string {
   const chosen = profiles === null ? "" : `COMPOSE_PROFILES=${profiles.join(",")} `;
   return `${chosen}docker compose up -d --wait --no-build`;
 }
-
-/** Bytes for people. */
-export function size(count: number): string {
-  const units = ["B", "KiB", "MiB", "GiB"];
-  let value = count;
-  let unit = 0;
-  for (; value >= 1024 && unit < units.length - 1; unit++) value /= 1024;
-  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
-}

@@ -5,6 +5,7 @@ import tar, { type Entry } from "tar-stream";
 import { z } from "zod";
 import { systemCode } from "#lib/errors.js";
 import { CliError, EXIT } from "../errors.js";
+import { size } from "../output.js";
 import {
   IMAGES,
   MANIFEST,
@@ -13,7 +14,6 @@ import {
   type ManifestFile,
   manifestSchema,
   SUMS,
-  size,
   sumsOf,
 } from "./manifest.js";
 

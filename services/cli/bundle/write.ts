@@ -6,6 +6,7 @@ import { pipeline } from "node:stream/promises";
 import { constants, createGzip } from "node:zlib";
 import tar, { type Pack } from "tar-stream";
 import { CliError, EXIT } from "../errors.js";
+import { size } from "../output.js";
 import type { Report } from "../up/report.js";
 import { VERSION } from "../version.js";
 import { activeProfiles, type ImagePlan, planImages, readSiteFiles, type SiteFile } from "./contents.js";
@@ -19,7 +20,6 @@ import {
   type ManifestFile,
   SITE,
   SUMS,
-  size,
   sumsOf,
   topDirectory,
 } from "./manifest.js";

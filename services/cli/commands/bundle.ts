@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { monotonicMs } from "#lib/clock.js";
 import { type Installed, type InstallOptions, installBundle, tryInstall, verifyBundle } from "../bundle/install.js";
-import { type Manifest, size, startCommand } from "../bundle/manifest.js";
+import { type Manifest, startCommand } from "../bundle/manifest.js";
 import {
   type Contents,
   imageBytes,
@@ -11,7 +11,7 @@ import {
   writeBundle,
 } from "../bundle/write.js";
 import { CliError, EXIT } from "../errors.js";
-import { json, table } from "../output.js";
+import { json, size, table } from "../output.js";
 import { textReport } from "../up/report.js";
 import { untilSignalled } from "../up/signals.js";
 import { shellWord } from "../up/ssh.js";
