@@ -18,6 +18,7 @@ export function judge(facts: Facts): Finding[] {
   return [
     ...adminApi(facts.nodes),
     ...nodeStates(facts.nodes),
+    ...readiness(facts.nodes),
     ...configuration(facts.nodes),
     ...versions(facts.nodes),
     ...clocks(facts.nodes),
@@ -85,6 +86,18 @@ function nodeStates(nodes: readonly NodeFacts[]): Finding[] {
       : "the node can't reach etcd's majority: look at etcd and at the network between (runbook: etcd-down)";
     return { check, subject, result: "fail", seen, mend };
   });
+}
+
+/** Of a site of several nodes, one left works, and is the last one. */
+function readiness(nodes: readonly NodeFacts[]): Finding[] {
+  const all = told(nodes);
+  const ready = all.filter(({ status }) => status.node.state === "ready");
+  if (all.length === 0 || nodes.filter(({ expected }) => expected).length < 2 || ready.length > 1) return [];
+  const finding = { check: "node", subject: "site" };
+  const mend = "bring back the nodes that are named here";
+  const [last] = ready;
+  if (last === undefined) return [{ ...finding, result: "fail", seen: "no node takes sessions", mend }];
+  return [{ ...finding, result: "warn", seen: `only ${last.name} takes sessions: nothing takes over for it`, mend }];
 }
 
 function configuration(nodes: readonly NodeFacts[]): Finding[] {
@@ -235,7 +248,9 @@ function hostKeys(fronts: readonly FrontFacts[]): Finding[] {
     return [{ ...finding, result: "fail", seen, mend }];
   }
   const where = answering.length === 1 ? "" : `, the same at ${answering.length} addresses`;
-  return [{ ...finding, result: "ok", seen: `${first.hostKeys.join(", ")}${where}` }];
+  // One of them is enough to compare with what a partner sees; the others are in the same configuration.
+  const shown = first.hostKeys.find((key) => key.startsWith("ssh-ed25519 ")) ?? first.hostKeys[0];
+  return [{ ...finding, result: "ok", seen: `${shown}${where}` }];
 }
 
 /** A client's own address is what bans, limits and the audit go by: the port tells our own connection from all others. */
