@@ -10,6 +10,7 @@ import { readToken } from "../site-access.js";
 import { fetchHostKeys } from "../up/host-key-scan.js";
 import { accountCredentials, type Credentials, knownAccounts } from "../up/secrets.js";
 import { knownHosts } from "../up/ssh.js";
+import { makeFirstAccount } from "./first-account.js";
 import { type FoundSite, GRAFANA_PASSWORD_FILE } from "./site-file.js";
 
 /** A directory of the host, and what the host calls it. */
@@ -29,6 +30,8 @@ const nodesSchema = z.looseObject({ nodes: z.array(z.looseObject({ name: z.strin
  * share, and returns where the site is reached from the host. Throws a CliError where the site doesn't run.
  */
 export async function handOver(site: FoundSite, to: HandOver): Promise<SiteEndpoints> {
+  // Where no service of its own did: with a single node.
+  await makeFirstAccount(site);
   const access = { urls: site.adminUrls, token: readToken(site.tokenFile) };
   const { nodes: registered } = nodesSchema.parse(await askAdmin(access, "/api/v1/nodes"));
   const idOf = new Map(registered.map(({ name, id }) => [name, id]));
