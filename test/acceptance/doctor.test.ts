@@ -120,6 +120,20 @@ describe("longshore doctor", () => {
     assert.match(stdout, /\nto mend:\n {2}FAIL admin API, node-2: /);
   });
 
+  test("a hung node, beside which the address for partners is well", async () => {
+    const pid = site.killNode(2, "SIGSTOP");
+    try {
+      // Until HAProxy has noticed, a connection may still go to the hung node.
+      await until("only the nodes are named", 40_000, async () => {
+        const found = ills(await diagnose());
+        return found.join() === "fail admin API node-2,fail admin API node-3,warn node site";
+      });
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
+    await site.nodeReady(2);
+  });
+
   test("a store that doesn't answer", async () => {
     const pid = site.endpoints().etcd?.pid ?? 0;
     assert.ok(pid > 0);

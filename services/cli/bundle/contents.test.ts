@@ -61,12 +61,10 @@ describe("the images of a bundle", () => {
   });
 });
 
-test("profiles are the environment's, else the last of .env", () => {
+test("profiles are the last of .env", () => {
   const dotenv = "A=1\nCOMPOSE_PROFILES=x\nCOMPOSE_PROFILES = 'monitoring,grafana' # both\n";
-  assert.deepEqual(activeProfiles(dotenv, {}), ["monitoring", "grafana"]);
-  assert.deepEqual(activeProfiles(dotenv, { COMPOSE_PROFILES: "monitoring" }), ["monitoring"]);
-  assert.deepEqual(activeProfiles(dotenv, { COMPOSE_PROFILES: "" }), []);
-  assert.deepEqual(activeProfiles("", {}), []);
+  assert.deepEqual(activeProfiles(dotenv), ["monitoring", "grafana"]);
+  assert.deepEqual(activeProfiles("A=1"), []);
 });
 
 describe("the files of a bundle", () => {

@@ -112,10 +112,10 @@ export function planImages(
   };
 }
 
-/** COMPOSE_PROFILES as compose sees it: the environment's, else that of `.env`. Pure. */
-export function activeProfiles(dotenv: string, env: NodeJS.ProcessEnv): string[] {
+/** COMPOSE_PROFILES of a `.env`. Pure. */
+export function activeProfiles(dotenv: string): string[] {
   const line = dotenv.split(/\r?\n/).findLast((each) => /^\s*COMPOSE_PROFILES\s*=/.test(each));
-  const value = env.COMPOSE_PROFILES ?? line?.replace(/^[^=]*=/, "").replace(/\s+#.*$/, "") ?? "";
+  const value = line?.replace(/^[^=]*=/, "").replace(/\s+#.*$/, "") ?? "";
   return value
     .replace(/["']/g, "")
     .split(",")

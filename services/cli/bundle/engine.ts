@@ -26,8 +26,8 @@ export interface ComposeService {
 const KEPT_BYTES = 16 * 1024 * 1024;
 
 /** Runs `docker` to its end. Returns what it printed. Throws a CliError with what it said. */
-async function docker(args: readonly string[], cwd?: string): Promise<string> {
-  const running = start(args, cwd);
+async function docker(args: readonly string[], where: Where = {}): Promise<string> {
+  const running = start(args, where);
   const chunks: Buffer[] = [];
   let kept = 0;
   running.stdout.on("data", (chunk: Buffer) => {
@@ -38,6 +38,12 @@ async function docker(args: readonly string[], cwd?: string): Promise<string> {
   return Buffer.concat(chunks).toString("utf8");
 }
 
+interface Where {
+  readonly cwd?: string;
+  /** Default: this process's. */
+  readonly env?: NodeJS.ProcessEnv;
+}
+
 interface Running {
   readonly stdout: Readable;
   /** Rejects with a CliError where the command fails. */
@@ -45,8 +51,8 @@ interface Running {
   kill(): void;
 }
 
-function start(args: readonly string[], cwd?: string): Running {
-  const child = spawn("docker", args, { cwd, stdio: ["ignore", "pipe", "pipe"] });
+function start(args: readonly string[], where: Where = {}): Running {
+  const child = spawn("docker", args, { ...where, stdio: ["ignore", "pipe", "pipe"] });
   let said = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     said = `${said}${text}`.slice(-4_000);
@@ -106,9 +112,14 @@ const composeSchema = z.looseObject({
   ),
 });
 
-/** All services of the site in the directory, whatever their profiles. */
+/**
+ * All services of the site in the directory, whatever their profiles. Settings come from its `.env` alone: this shell's own
+ * won't be there where the bundle goes.
+ */
 export async function composeServices(directory: string): Promise<ComposeService[]> {
-  const text = await docker(["compose", "--profile", "*", "config", "--format", "json"], directory);
+  const own = Object.entries(process.env).filter(([name]) => !/^(COMPOSE|LONGSHORE)_/.test(name));
+  const where = { cwd: directory, env: Object.fromEntries(own) };
+  const text = await docker(["compose", "--profile", "*", "config", "--format", "json"], where);
   const { name: project, services } = composeSchema.parse(JSON.parse(text));
   return Object.entries(services).map(([name, { image, build, profiles }]) => ({
     name,

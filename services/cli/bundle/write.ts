@@ -59,7 +59,7 @@ export async function planBundle(options: WriteOptions): Promise<Contents> {
   const found = new Map<string, EngineImage | undefined>();
   for (const { image } of services) if (!found.has(image)) found.set(image, await findImage(image));
   const dotenv = files.find(({ path }) => path === `${SITE}.env`)?.content.toString("utf8") ?? "";
-  const plan = planImages(services, found, activeProfiles(dotenv, process.env));
+  const plan = planImages(services, found, activeProfiles(dotenv));
   const platform = plan.present[0]?.image.platform ?? "";
   const output = resolve(options.output ?? `longshore-${VERSION}-${platform.replace("/", "-")}.bundle.tar`);
   return { ...plan, output, version: VERSION, platform, files };

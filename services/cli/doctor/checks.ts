@@ -109,7 +109,7 @@ function configuration(nodes: readonly NodeFacts[]): Finding[] {
       const seen = `${config.faults.length} of its entries can't be used; the last good one stays in force`;
       return [{ check, subject, result: "fail", seen, mend }];
     }
-    if (config.lagMs > LAG_WARN_MS || config.trouble !== null) {
+    if (config.lagMs > LAG_WARN_MS) {
       const seen = `may be ${(config.lagMs / 1_000).toFixed(1)} s behind${config.trouble === null ? "" : `: ${config.trouble}`}`;
       return [
         {

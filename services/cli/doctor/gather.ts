@@ -55,7 +55,7 @@ async function askStatus(access: { readonly urls: readonly string[]; readonly to
   const askedAt = Date.now();
   const start = monotonicMs();
   try {
-    const answer = await askAdmin(access, "/api/v1/status");
+    const answer = await askAdmin(access, "/api/v1/status", { timeoutMs: TIMEOUT_MS });
     const roundTripMs = monotonicMs() - start;
     const parsed = nodeStatusSchema.safeParse(answer);
     if (!parsed.success) return { kind: "odd", problem: z.prettifyError(parsed.error).split("\n")[0] ?? "" };
@@ -103,13 +103,16 @@ function greet({ host, port }: Address, meanwhile: () => Promise<SeenClient[] | 
     const socket = connect({ host, port });
     let received = "";
     let client: Address | undefined;
+    let greeted = false;
     let over = false;
     const finish = (greeting: Partial<Greeting>) => {
       if (over) return;
       over = true;
       resolve({ banner: undefined, client, seen: undefined, ...greeting });
     };
+    // Once the greeting is there, a connection that ends under the look at the nodes is no fault of this address.
     const fail = (problem: string) => {
+      if (greeted) return;
       finish({ problem });
       socket.destroy();
     };
@@ -120,12 +123,12 @@ function greet({ host, port }: Address, meanwhile: () => Promise<SeenClient[] | 
       client = { host: socket.localAddress ?? "", port: socket.localPort ?? 0 };
     });
     socket.on("data", (data) => {
-      if (over || received.includes("\n")) return;
+      if (over || greeted) return;
       received += data.toString("latin1").slice(0, MAX_BANNER_BYTES);
       const end = received.indexOf("\n");
       if (end < 0 && received.length < MAX_BANNER_BYTES) return;
       const banner = received.slice(0, end < 0 ? MAX_BANNER_BYTES : end).trim();
-      received += "\n";
+      greeted = true;
       void meanwhile().then((seen) => {
         finish({ banner, seen });
         socket.destroy();
@@ -139,7 +142,8 @@ async function seenClients({ nodes, token }: Patient): Promise<SeenClient[] | un
   const answers = await Promise.all(
     nodes.map(async ({ adminUrl }) => {
       try {
-        return connectionsSchema.parse(await askAdmin({ urls: [adminUrl], token }, "/api/v1/connections"));
+        const request = { timeoutMs: TIMEOUT_MS };
+        return connectionsSchema.parse(await askAdmin({ urls: [adminUrl], token }, "/api/v1/connections", request));
       } catch {
         return undefined;
       }
