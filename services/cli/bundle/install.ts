@@ -144,7 +144,19 @@ export async function installBundle(options: InstallOptions): Promise<Installed>
     return { ...read, directory, placements };
   } finally {
     rmSync(staging, { recursive: true, force: true });
-    if (!done && made !== undefined) await rmdir(directory).catch(() => {});
+    if (!done && made !== undefined) await removeEmpty(directory, made);
+  }
+}
+
+/** Removes the directory and those above it, up to the topmost that was made for it. */
+async function removeEmpty(directory: string, topmost: string): Promise<void> {
+  for (let path = directory; path.startsWith(topmost); path = dirname(path)) {
+    try {
+      await rmdir(path);
+    } catch {
+      // Somebody has put something there meanwhile: it stays.
+      return;
+    }
   }
 }
 

@@ -113,7 +113,7 @@ async function unlessStopped<T>(signal: AbortSignal, work: Promise<T>): Promise<
   try {
     return await work;
   } catch (error) {
-    throw signal.aborted ? new CliError(EXIT.failed, "stopped: nothing was written", error) : error;
+    throw signal.aborted ? new CliError(EXIT.failed, "stopped before it was done", error) : error;
   }
 }
 
