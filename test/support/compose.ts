@@ -1,5 +1,5 @@
 import { execFileSync, spawn, spawnSync } from "node:child_process";
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { type Endpoints, endpointsSchema } from "#cli/endpoints.js";
 import { markName } from "../runner/processes.js";
 import { bytes } from "./clients/content.js";
 import type { PartnerSite } from "./clients/partner.js";
-import { type Outcome, report, run, succeeded, tell, until } from "./clients/run.js";
+import { type Outcome, report, run, succeeded, until } from "./clients/run.js";
 import { removeProject } from "./compose-cleanup.js";
 import { composeEnvironment, freeNet, hostLink } from "./compose-plan.js";
 import { ensureEngine } from "./engine.js";
@@ -22,6 +22,10 @@ const CLEANUP = fileURLToPath(new URL("./compose-cleanup.js", import.meta.url));
 /** What Debian's OpenSSL trusts: with an extra authority in it where a company inspects TLS. */
 const SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt";
 
+/** Images of this checkout, apart from those of a site that somebody runs, and from another checkout's tests. */
+const IMAGE_TAG = `test-${createHash("sha256").update(ROOT).digest("hex").slice(0, 8)}`;
+
+const KEPT_LOGS = 16 * 1024 * 1024;
 const BUILD_MS = 1_200_000;
 const UP_MS = 240_000;
 const HEALTHY_MS = 90_000;
@@ -58,7 +62,7 @@ export async function startCompose(options: ComposeOptions = {}): Promise<Compos
     await site.up();
     return site;
   } catch (error) {
-    report(await site.logTails());
+    report(site.logTails());
     await site.remove();
     throw error;
   }
@@ -71,6 +75,8 @@ export class ComposeSite implements PartnerSite {
   #endpoints: Endpoints | undefined;
   #token: string | undefined;
   #removed = false;
+  /** What `stop` found in the logs; printed if a test failed. */
+  #lastWords = "";
   /** Pulled cables, by service: how to plug them in again. */
   readonly #pulled = new Map<string, () => void>();
 
@@ -80,7 +86,12 @@ export class ComposeSite implements PartnerSite {
     /** A scratch directory of this site's. */
     readonly directory: string,
     readonly env: NodeJS.ProcessEnv,
-  ) {}
+  ) {
+    process.once("exit", () => {
+      if (process.exitCode === undefined || process.exitCode === 0) return;
+      report(this.#removed ? this.#lastWords : this.logTails());
+    });
+  }
 
   /** Engine, names, ports and network; nothing is started. */
   static async prepare(options: ComposeOptions = {}): Promise<ComposeSite> {
@@ -95,6 +106,7 @@ export class ComposeSite implements PartnerSite {
       COMPOSE_PROFILES: "monitoring",
       COMPOSE_PROGRESS: "plain",
       COMPOSE_MENU: "false",
+      LONGSHORE_VERSION: IMAGE_TAG,
       LONGSHORE_NET: net,
       LONGSHORE_SUBNET: `${net}.0/24`,
       LONGSHORE_SFTP_ADDRESS: "127.0.0.1",
@@ -146,9 +158,9 @@ export class ComposeSite implements PartnerSite {
     removeProject(this.project, this.#directories());
   }
 
-  /** Call it in `after`: prints the containers' last words if a test of this process failed, and removes everything. */
-  async stop(failed: boolean): Promise<void> {
-    if (failed && !this.#removed) report(await this.logTails());
+  /** Call it in `after`. The containers' last words are printed if a test of this process failed. */
+  async stop(): Promise<void> {
+    if (!this.#removed) this.#lastWords = this.logTails();
     await this.remove();
   }
 
@@ -329,10 +341,14 @@ export class ComposeSite implements PartnerSite {
   }
 
   /** How each container is, and the end of what it wrote. */
-  async logTails(): Promise<string> {
-    const list = await this.compose(["--profile", "*", "ps", "--all", "--format", "table {{.Service}}\t{{.Status}}"]);
-    const logs = await this.compose(["--profile", "*", "logs", "--no-color", "--tail", "40"]);
-    return `\n--- containers of ${this.project}\n${tell(list)}\n${logs.stdout}${logs.stderr}`;
+  logTails(): string {
+    const ask = (...args: string[]) => {
+      const options = { cwd: ROOT, env: this.env, encoding: "utf8", timeout: 60_000, maxBuffer: KEPT_LOGS } as const;
+      const { stdout, stderr } = spawnSync("docker", ["compose", "--profile", "*", ...args], options);
+      return `${stdout}${stderr}`;
+    };
+    const list = ask("ps", "--all", "--format", "table {{.Service}}\t{{.Status}}");
+    return `\n--- containers of ${this.project}\n${list}${ask("logs", "--no-color", "--tail", "40")}`;
   }
 
   #cable(service: string) {
@@ -375,6 +391,8 @@ export interface NodeRecord {
   readonly id: string;
   readonly name: string;
   readonly state: string;
+  /** Why the state isn't `ready`. */
+  readonly reasons?: readonly string[];
   readonly load: { readonly sessions: number; readonly transfers: number };
 }
 
