@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { addAccountCommands } from "./commands/accounts.js";
+import { addContainerCommands } from "./commands/container.js";
 import { addNodeCommands } from "./commands/nodes.js";
 import { addSiteCommands } from "./commands/site.js";
 import { EXIT, exitCodeOf, messageOf } from "./errors.js";
@@ -18,6 +19,7 @@ const program = new Command("longshore")
 addSiteCommands(program);
 addNodeCommands(program);
 addAccountCommands(program);
+addContainerCommands(program);
 
 try {
   await program.parseAsync();
