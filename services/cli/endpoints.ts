@@ -32,7 +32,9 @@ export const siteEndpointsSchema = z.looseObject({
   haproxy: haproxy.optional(),
   prometheus: z.looseObject({ url: z.string(), pid: z.int().nullable() }).optional(),
   alertmanager: z.looseObject({ url: z.string(), pid: z.int().nullable() }).optional(),
-  grafana: z.looseObject({ url: z.string(), pid: z.int().nullable() }).optional(),
+  grafana: z
+    .looseObject({ url: z.string(), pid: z.int().nullable(), user: z.string(), passwordFile: z.string() })
+    .optional(),
   /** A directory of the host, or a volume of the engine. */
   storage: z.looseObject({ path: z.string().optional(), volume: z.string().optional() }),
   accounts: z.array(z.looseObject({ name: z.string(), password: z.string(), privateKeyFile: z.string() })),

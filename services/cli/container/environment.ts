@@ -30,6 +30,10 @@ const name = z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, "must be letters, dig
 const address = z.string().refine((text) => isIP(text) !== 0, "must be an address of this host, 0.0.0.0 for all");
 const flag = z.enum(["true", "false"], "must be true or false").transform((text) => text === "true");
 
+const mailAddresses = z
+  .string()
+  .regex(/^[^\s@,]+@[^\s@,]+(,[^\s@,]+@[^\s@,]+)*$/, "must be mail addresses, with commas between them");
+
 export const environmentSchema = z.object({
   LONGSHORE_SITE: name.prefault("longshore"),
   /** `embedded`: one node with a store of its own. */
@@ -72,6 +76,20 @@ export const environmentSchema = z.object({
   LONGSHORE_BALANCER_MEMORY: memory("256m", 48),
   LONGSHORE_PROMETHEUS_MEMORY: memory("512m", 96),
   LONGSHORE_ALERTMANAGER_MEMORY: memory("128m", 32),
+  /** Who hears of alerts; nobody but Alertmanager's page where neither is set. */
+  LONGSHORE_ALERT_WEBHOOK_URL: z
+    .url({ protocol: /^https?$/, error: "must be an http:// or https:// address" })
+    .optional(),
+  LONGSHORE_ALERT_MAIL_TO: mailAddresses.optional(),
+  LONGSHORE_ALERT_MAIL_FROM: mailAddresses.optional(),
+  /** The mail server. */
+  LONGSHORE_ALERT_MAIL_SERVER: z
+    .string()
+    .regex(/^[A-Za-z0-9.-]+:\d{1,5}$/, "must be HOST:PORT of a mail server")
+    .optional(),
+  LONGSHORE_ALERT_MAIL_USER: z.string().optional(),
+  /** False: mail also goes to a server without TLS. */
+  LONGSHORE_ALERT_MAIL_TLS: flag.prefault("true"),
   COMPOSE_PROJECT_NAME: z.string().prefault("longshore"),
   COMPOSE_PROFILES: z.string().prefault(""),
 });
@@ -90,7 +108,7 @@ const STOP_SECONDS = 10;
 /** Throws a CliError with each fault, in one line. */
 export function readEnvironment(env: NodeJS.ProcessEnv): ContainerEnvironment {
   const read = parse(environmentSchema, env);
-  const faults = [...networkFaults(read), ...portFaults(read), ...graceFaults(read)];
+  const faults = [...networkFaults(read), ...portFaults(read), ...graceFaults(read), ...mailFaults(read)];
   if (faults.length > 0) throw refusal(faults);
   return read;
 }
@@ -162,6 +180,14 @@ function graceFaults({ LONGSHORE_DRAIN_SECONDS: drain, LONGSHORE_STOP_GRACE: gra
   return [
     `LONGSHORE_STOP_GRACE="${grace}s" would cut LONGSHORE_DRAIN_SECONDS="${drain}" short: give at least ${drain + STOP_SECONDS}s`,
   ];
+}
+
+function mailFaults(read: ContainerEnvironment): string[] {
+  if (read.LONGSHORE_ALERT_MAIL_TO === undefined) return [];
+  const needed = ["LONGSHORE_ALERT_MAIL_FROM", "LONGSHORE_ALERT_MAIL_SERVER"] as const;
+  return needed.flatMap((variable) =>
+    read[variable] === undefined ? [`LONGSHORE_ALERT_MAIL_TO is set, so ${variable} must be, too`] : [],
+  );
 }
 
 function sizeOf(text: string): number {

@@ -10,7 +10,8 @@ import { readToken } from "../site-access.js";
 import { fetchHostKeys } from "../up/host-key-scan.js";
 import { accountCredentials, type Credentials, knownAccounts } from "../up/secrets.js";
 import { knownHosts } from "../up/ssh.js";
-import type { FoundSite } from "./site-file.js";
+import { makeFirstAccount } from "./first-account.js";
+import { type FoundSite, GRAFANA_PASSWORD_FILE } from "./site-file.js";
 
 /** A directory of the host, and what the host calls it. */
 export interface HandOver {
@@ -29,6 +30,8 @@ const nodesSchema = z.looseObject({ nodes: z.array(z.looseObject({ name: z.strin
  * share, and returns where the site is reached from the host. Throws a CliError where the site doesn't run.
  */
 export async function handOver(site: FoundSite, to: HandOver): Promise<SiteEndpoints> {
+  // Where no service of its own did: with a single node.
+  await makeFirstAccount(site);
   const access = { urls: site.adminUrls, token: readToken(site.tokenFile) };
   const { nodes: registered } = nodesSchema.parse(await askAdmin(access, "/api/v1/nodes"));
   const idOf = new Map(registered.map(({ name, id }) => [name, id]));
@@ -54,11 +57,24 @@ export async function handOver(site: FoundSite, to: HandOver): Promise<SiteEndpo
     }),
     ...(site.etcd === undefined ? {} : { etcd: { endpoints: site.etcd, pid: null } }),
     ...(first.metricsUrl === undefined ? {} : { haproxy: { pid: null, metricsUrl: first.metricsUrl } }),
-    ...Object.fromEntries(Object.entries(site.monitoring).map(([name, url]) => [name, { url, pid: null }])),
+    ...monitoringOf(site, files),
     storage: site.storage,
     accounts: credentials.map((each) => handOverAccount(each, files)),
     knownHostsFile,
     directory: files.path([]),
+  };
+}
+
+function monitoringOf({ monitoring, directory }: FoundSite, files: SharedDirectory) {
+  const { prometheus, alertmanager, grafana } = monitoring;
+  const at = (url: string) => ({ url, pid: null });
+  const password = readIfThere(join(directory, GRAFANA_PASSWORD_FILE)) ?? "";
+  return {
+    ...(prometheus === undefined ? {} : { prometheus: at(prometheus) }),
+    ...(alertmanager === undefined ? {} : { alertmanager: at(alertmanager) }),
+    ...(grafana === undefined
+      ? {}
+      : { grafana: { ...at(grafana), user: "admin", passwordFile: files.write([GRAFANA_PASSWORD_FILE], password) } }),
   };
 }
 

@@ -1,6 +1,8 @@
 import { join } from "node:path";
 import type { z } from "zod";
 import { renderBalancer } from "#balancer/template.js";
+import { type MailReceiver, renderAlertmanager } from "#monitoring/alertmanager.js";
+import { renderPrometheus } from "#monitoring/prometheus.js";
 import type { ContainerEnvironment, NodeEnvironment } from "./environment.js";
 import type { ContainerSite } from "./site-file.js";
 
@@ -41,6 +43,7 @@ export const DIRECTORY = {
   node: "/etc/longshore/node",
   balancer: "/etc/longshore/balancer",
   monitoring: "/etc/longshore/monitoring",
+  grafana: "/etc/longshore/grafana",
   /** What the command needs: site.json, the token, the first account's credentials. */
   site: "/etc/longshore/site",
   storage: "/srv/longshore",
@@ -74,6 +77,47 @@ export function balancerConfig({ LONGSHORE_NET: net }: ContainerEnvironment): st
       agentPort: PORT.agent,
     })),
   });
+}
+
+/** As the containers of Prometheus and Alertmanager see them. */
+const ALERT_RULES = "/etc/longshore/alerts/*.yaml";
+export const MAIL_PASSWORD = "/run/secrets/alert_mail_password";
+
+export function prometheusConfig({ LONGSHORE_NET: net, LONGSHORE_SITE: site }: ContainerEnvironment): string {
+  const targets = (kind: keyof typeof FIRST, indices: readonly number[], name: string, port: number) =>
+    indices.map((index) => ({ name: `${name}-${index}`, host: addressOf(net, kind, index), port }));
+  return renderPrometheus({
+    site,
+    nodes: targets("node", SLOTS, "node", PORT.admin),
+    balancers: targets("balancer", BALANCERS, "balancer", PORT.balancerMetrics),
+    etcd: targets("etcd", MEMBERS, "etcd", PORT.etcdMetrics),
+    prometheus: { host: "127.0.0.1", port: PORT.prometheus },
+    alertmanager: { host: `${net}.${MONITORING.alertmanager}`, port: PORT.alertmanager },
+    ruleFiles: [ALERT_RULES],
+  });
+}
+
+export function alertmanagerConfig(env: ContainerEnvironment): string {
+  const { LONGSHORE_ALERT_WEBHOOK_URL: webhookUrl } = env;
+  const mail = mailReceiver(env);
+  return renderAlertmanager({
+    ...(webhookUrl === undefined ? {} : { webhookUrl }),
+    ...(mail === undefined ? {} : { mail }),
+  });
+}
+
+function mailReceiver(env: ContainerEnvironment): MailReceiver | undefined {
+  const { LONGSHORE_ALERT_MAIL_TO: to, LONGSHORE_ALERT_MAIL_FROM: from, LONGSHORE_ALERT_MAIL_SERVER: server } = env;
+  if (to === undefined || from === undefined || server === undefined) return undefined;
+  const { LONGSHORE_ALERT_MAIL_USER: user } = env;
+  const [host = "", port] = server.split(":");
+  return {
+    smtp: { host, port: Number(port) },
+    from,
+    to: to.split(","),
+    ...(user === undefined ? {} : { login: { user, passwordFile: MAIL_PASSWORD } }),
+    requireTls: env.LONGSHORE_ALERT_MAIL_TLS,
+  };
 }
 
 /** The JSON that services/node/settings.ts reads. */

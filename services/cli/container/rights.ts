@@ -1,4 +1,4 @@
-import { accessSync, constants, readdirSync, statSync } from "node:fs";
+import { accessSync, constants, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { CliError, EXIT, messageOf } from "../errors.js";
 
@@ -14,6 +14,18 @@ export function checkWritable(directory: string, setting: string): void {
       error,
     );
   }
+}
+
+/** Throws a CliError where the file that `setting` names can't be read or is empty. */
+export function checkFilled(file: string, setting: string): void {
+  let text = "";
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (error) {
+    const mend = `chown ${process.getuid?.()} the file, and chmod 600 it`;
+    throw new CliError(EXIT.settings, `${setting}: it can't be read by uid ${process.getuid?.()}: ${mend}`, error);
+  }
+  if (text.trim() === "") throw new CliError(EXIT.settings, `${setting}: give a file that holds the password`);
 }
 
 /** Throws a CliError where a file of the directory, at any depth, may be read by others than its owner. */

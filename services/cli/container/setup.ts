@@ -2,12 +2,22 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { readIfThere, readOrCreate, writeAtomically } from "../files.js";
 import { siteLayout } from "../layout.js";
-import { accountCredentials } from "../up/secrets.js";
+import { accountCredentials, randomPassword } from "../up/secrets.js";
 import { ensureAuthority, ensureLeaf, type KeyPair } from "./certificates.js";
 import { type ContainerEnvironment, readEnvironment } from "./environment.js";
-import { addressOf, balancerConfig, DIRECTORY, MEMBERS, NODE_FILES, siteFile } from "./plan.js";
-import { checkPrivate, checkWritable } from "./rights.js";
-import { SITE_FILE, TOKEN_FILE } from "./site-file.js";
+import {
+  addressOf,
+  alertmanagerConfig,
+  balancerConfig,
+  DIRECTORY,
+  MAIL_PASSWORD,
+  MEMBERS,
+  NODE_FILES,
+  prometheusConfig,
+  siteFile,
+} from "./plan.js";
+import { checkFilled, checkPrivate, checkWritable } from "./rights.js";
+import { GRAFANA_PASSWORD_FILE, SITE_FILE, TOKEN_FILE } from "./site-file.js";
 
 /**
  * What has to be there before the first container of a site: secrets, certificates, configuration. Run before each start;
@@ -20,9 +30,12 @@ export async function setUp(env: NodeJS.ProcessEnv, say: (text: string) => void)
   const privateDirectories = [
     DIRECTORY.node,
     DIRECTORY.site,
-    ...(clustered ? [DIRECTORY.authority, DIRECTORY.etcd, DIRECTORY.balancer, DIRECTORY.monitoring] : []),
+    ...(clustered
+      ? [DIRECTORY.authority, DIRECTORY.etcd, DIRECTORY.balancer, DIRECTORY.monitoring, DIRECTORY.grafana]
+      : []),
   ];
   checkWritable(DIRECTORY.storage, "LONGSHORE_STORAGE");
+  if (read.LONGSHORE_ALERT_MAIL_USER !== undefined) checkFilled(MAIL_PASSWORD, "LONGSHORE_ALERT_MAIL_PASSWORD_FILE");
   for (const directory of privateDirectories) {
     checkWritable(directory, "a volume of secrets");
     checkPrivate(directory);
@@ -32,6 +45,12 @@ export async function setUp(env: NodeJS.ProcessEnv, say: (text: string) => void)
   if (clustered) {
     makeCertificates(read, say);
     replace(join(DIRECTORY.balancer, "haproxy.cfg"), balancerConfig(read), say);
+    replace(join(DIRECTORY.monitoring, "prometheus.yml"), prometheusConfig(read), say);
+    replace(join(DIRECTORY.monitoring, "alertmanager.yml"), alertmanagerConfig(read), say);
+    shareSecret(join(DIRECTORY.grafana, "admin-password"), GRAFANA_PASSWORD_FILE, () => {
+      say("made Grafana's password");
+      return `${randomPassword()}\n`;
+    });
   }
   const layout = siteLayout(DIRECTORY.site);
   await accountCredentials(layout, read.LONGSHORE_ACCOUNT);
@@ -39,18 +58,22 @@ export async function setUp(env: NodeJS.ProcessEnv, say: (text: string) => void)
   say("all is there");
 }
 
-/** The token is there twice: nodes and the command are given no volume in common. */
 function makeSecrets(say: (text: string) => void): void {
   readOrCreate(NODE_FILES.clusterKey, () => {
     say("made the cluster key");
     return `${randomBytes(32).toString("base64")}\n`;
   });
-  const token = readOrCreate(NODE_FILES.adminToken, () => {
+  shareSecret(NODE_FILES.adminToken, TOKEN_FILE, () => {
     say("made the admin token");
     return `${randomBytes(32).toString("base64url")}\n`;
   });
-  const copy = join(DIRECTORY.site, TOKEN_FILE);
-  if (readIfThere(copy) !== token) writeAtomically(copy, token);
+}
+
+/** Makes a secret where there is none, and gives the command its copy: it has no volume in common with others. */
+function shareSecret(file: string, name: string, make: () => string): void {
+  const secret = readOrCreate(file, make);
+  const shared = join(DIRECTORY.site, name);
+  if (readIfThere(shared) !== secret) writeAtomically(shared, secret);
 }
 
 /** Two authorities: with a node's certificate nobody can pass for a member of etcd. */

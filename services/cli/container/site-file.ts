@@ -43,6 +43,7 @@ export interface FoundSite extends ContainerSite {
 
 export const SITE_FILE = "site.json";
 export const TOKEN_FILE = "admin-token";
+export const GRAFANA_PASSWORD_FILE = "grafana-password";
 
 /** The site whose directory LONGSHORE_SITE_DIR names; undefined where it isn't set. Throws a CliError. */
 export function containerSite(env: NodeJS.ProcessEnv): FoundSite | undefined {

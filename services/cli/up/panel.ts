@@ -18,7 +18,7 @@ export function panel(endpoints: SiteEndpoints, end: string): string {
     ...optional("HAProxy", haproxy?.statsUrl),
     ...optional("Prometheus", prometheus?.url),
     ...optional("Alertmanager", alertmanager?.url),
-    ...optional("Grafana", grafana?.url),
+    ...optional("Grafana", grafana && `${grafana.url}  (${grafana.user}, password in ${grafana.passwordFile})`),
     ...optional("files", storage.path ?? (storage.volume && `volume ${storage.volume}`)),
   ];
   const width = Math.max(...rows.map(([label]) => label.length));
