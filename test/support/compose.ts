@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statfsSync, wr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type Endpoints, endpointsSchema } from "#cli/endpoints.js";
+import { type SiteEndpoints, siteEndpointsSchema } from "#cli/endpoints.js";
 import { markName } from "../runner/processes.js";
 import { bytes } from "./clients/content.js";
 import type { PartnerSite } from "./clients/partner.js";
@@ -72,7 +72,7 @@ export class ComposeSite implements PartnerSite {
   /** How long the images took to build (or to find in the cache), and the site to become healthy. */
   buildMs = 0;
   upMs = 0;
-  #endpoints: Endpoints | undefined;
+  #endpoints: SiteEndpoints | undefined;
   #token: string | undefined;
   #removed = false;
   /** What `stop` found in the logs; printed if a test failed. */
@@ -170,8 +170,8 @@ export class ComposeSite implements PartnerSite {
   }
 
   /** As `endpoints --json` says; its files are relative to the repository. */
-  async readEndpoints(): Promise<Endpoints> {
-    this.#endpoints ??= endpointsSchema.parse(JSON.parse(succeeded(await this.cli("endpoints", "--json")).stdout));
+  async readEndpoints(): Promise<SiteEndpoints> {
+    this.#endpoints ??= siteEndpointsSchema.parse(JSON.parse(succeeded(await this.cli("endpoints", "--json")).stdout));
     return this.#endpoints;
   }
 
