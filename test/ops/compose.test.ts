@@ -73,8 +73,9 @@ describe("docker compose up", () => {
 
   test("a node is killed in mid-upload: `reput` finishes the file on another one", async () => {
     const content = writeContent(partner.local("interrupted"), 6 * MIB);
+    const begun = new Date();
     const upload = startSftp(partner, ["put interrupted"], { limit: 8_000 });
-    const victim = await site.transferringNode();
+    const victim = await site.nodeOfLogin(partner.name, begun);
     await until("some of it has arrived", async () => {
       const look = await partner.raw();
       try {

@@ -110,6 +110,8 @@ export class ComposeSite implements PartnerSite {
       LONGSHORE_NET: net,
       LONGSHORE_SUBNET: `${net}.0/24`,
       LONGSHORE_SFTP_ADDRESS: "127.0.0.1",
+      // Logins that worked have a line of their own only there.
+      LONGSHORE_LOG_LEVEL: "debug",
       ...(await freePortSettings()),
       ...buildSettings(),
       ...(options.storageMiB === undefined ? {} : smallStorage(join(directory, "storage"), options.storageMiB)),
@@ -223,11 +225,16 @@ export class ComposeSite implements PartnerSite {
     return ((await this.admin("/api/v1/nodes")) as { nodes: NodeRecord[] }).nodes;
   }
 
-  /** The one node that has transfers. Its heartbeat says so; resolves when that has come. */
-  async transferringNode(): Promise<string> {
-    return until("one node has a transfer", async () => {
-      const busy = (await this.nodes()).filter(({ load }) => load.transfers > 0);
-      return busy.length === 1 && busy[0]?.name;
+  /** The node that took the first login of this account since then, by its log. Resolves when there was one. */
+  async nodeOfLogin(account: string, since: Date): Promise<string> {
+    const loggedIn = (line: string) =>
+      line.includes('"message":"logged in"') && line.includes(`"account":"${account}"`);
+    return until(`a login of ${account}`, async () => {
+      for (const node of NODES) {
+        const lines = (await this.logs(node, since.toISOString())).split("\n");
+        if (lines.some(loggedIn)) return node;
+      }
+      return undefined;
     });
   }
 

@@ -40,6 +40,8 @@ describe("faults of a site in containers", () => {
   const gaps: string[] = [];
   let site: ComposeSite;
   let partner: Partner;
+  /** An account of its own, so that its sessions can be told from the others', with the same home. */
+  let slow: Partner;
   let watcher: Watcher;
   let traffic: Traffic;
   let files = 0;
@@ -48,6 +50,7 @@ describe("faults of a site in containers", () => {
     ensureClients("sftp", "ssh-keygen");
     site = await startCompose({ storageMiB: STORAGE_MIB });
     partner = await Partner.add(site, "faults");
+    slow = await Partner.add(site, "slow", { home: partner.home });
     const onlooker = await Partner.add(site, "onlooker", { home: partner.home });
     const ports = BALANCERS.map((balancer) => site.sftpPort(balancer));
     watcher = new Watcher((turn) => onlooker.raw({ port: ports[turn % ports.length] ?? 0, replyMs: 20_000 }));
@@ -114,26 +117,15 @@ describe("faults of a site in containers", () => {
   /** An upload that lasts some seconds, once some of it has arrived. */
   async function slowUpload(): Promise<{ name: string; content: Buffer; upload: Running; node: string }> {
     const name = `slow-${files++}`;
-    const content = writeContent(partner.local(name), SLOW_BYTES);
+    const content = writeContent(slow.local(name), SLOW_BYTES);
     watcher.allow(`/${name}`, content);
-    const upload = startSftp(partner, [`put ${name}`], { limit: SLOW, deadlineMs: 120_000 });
-    const look = await login();
+    const begun = new Date();
+    const upload = startSftp(slow, [`put ${name}`], { limit: SLOW, deadlineMs: 120_000 });
+    const node = await site.nodeOfLogin(slow.name, begun);
+    const look = await until("a login", () => slow.raw());
     await until("some of it has arrived", async () => ((await look.stat(`/${name}`)).size ?? 0) > MIB / 2);
     await look.end();
-    return { name, content, upload, node: await nodeOf(name) };
-  }
-
-  /** The node that writes a partial, by its open files: nodes share the storage, not their processes. */
-  async function nodeOf(name: string): Promise<string> {
-    return until(`a node uploads ${name}`, async () => {
-      // Traffic has a transfer for an instant at a time; the slow one stays over two looks.
-      const busy = async () =>
-        (await site.nodes()).filter(({ load }) => load.transfers > 0).map(({ name: node }) => node);
-      const first = await busy();
-      await new Promise((resolve) => setTimeout(resolve, 1_200));
-      const both = (await busy()).filter((node) => first.includes(node));
-      return both.length === 1 && both[0];
-    });
+    return { name, content, upload, node };
   }
 
   /** A client whose upload was cut sends the rest, through whichever node; the file is whole then. */
@@ -141,10 +133,10 @@ describe("faults of a site in containers", () => {
     await until(
       `${name} is sent whole`,
       async () => {
-        const session = await login();
+        const session = await slow.raw();
         const { size } = await session.stat(`/${name}`).finally(() => session.end());
         // The whole size: it was committed, and only the reply was lost.
-        if (size !== content.length) succeeded(await sftp(partner, [`reput ${name}`], { deadlineMs: 60_000 }));
+        if (size !== content.length) succeeded(await sftp(slow, [`reput ${name}`], { deadlineMs: 60_000 }));
         return true;
       },
       { deadlineMs: 90_000 },
