@@ -49,6 +49,7 @@ export function renderAlertmanager(options: AlertmanagerOptions): string {
         ["LongshoreNodeCutOff", "LongshoreStoreErrors", "LongshoreCommitErrors", "LongshoreConfigLag"],
         ["site"],
       ),
+      inhibit("LongshoreConfigInvalid", ["LongshoreConfigLag", "LongshoreConfigBehind"], ["site", "node"]),
       inhibit("LongshoreNodeCutOff", ["LongshoreConfigLag", "LongshoreStoreErrors"], ["site", "node"]),
       inhibit("LongshoreStorageFilling", ["LongshoreStorageNearlyFull"], ["site"]),
     ],
