@@ -9,7 +9,10 @@ export interface MailReceiver {
   /** Absent: the server asks for no login. */
   readonly login?: {
     readonly user: string;
-    /** A file, so that the password is in no configuration; as Alertmanager sees it. */
+    /**
+     * A file, so that the password is in no configuration; as Alertmanager sees it. Without a line end, which 0.25 (Debian 12)
+     * takes for a part of the password.
+     */
     readonly passwordFile: string;
   };
   /** Whether a server without TLS is refused. Default true. */
