@@ -43,6 +43,20 @@ export async function alerts(url: string): Promise<Alert[]> {
   return alertsSchema.parse(await ask(url, "/api/v1/alerts")).data.alerts;
 }
 
+const matrixSchema = z.object({
+  data: z.object({ result: z.array(z.object({ values: z.array(z.tuple([z.number(), z.string()])) })) }),
+});
+
+/** Whether an expression had a number at any of the steps of the last `seconds`: whether a panel would show something. */
+export async function hasData(url: string, expression: string, seconds: number, stepSeconds = 5): Promise<boolean> {
+  const end = Date.now() / 1_000;
+  const range = `start=${end - seconds}&end=${end}&step=${stepSeconds}`;
+  const answer = await ask(url, `/api/v1/query_range?query=${encodeURIComponent(expression)}&${range}`);
+  return matrixSchema
+    .parse(answer)
+    .data.result.some(({ values }) => values.some(([, value]) => Number.isFinite(Number(value))));
+}
+
 const rulesSchema = z.object({
   data: z.object({
     groups: z.array(
@@ -52,8 +66,9 @@ const rulesSchema = z.object({
     ),
   }),
 });
+export type Rule = z.infer<typeof rulesSchema>["data"]["groups"][number]["rules"][number];
 
 /** Every rule that Prometheus has loaded, with how its last evaluation went (`ok`). */
-export async function rules(url: string): Promise<{ name: string; health: string; lastError?: string | undefined }[]> {
+export async function rules(url: string): Promise<Rule[]> {
   return rulesSchema.parse(await ask(url, "/api/v1/rules")).data.groups.flatMap((group) => group.rules);
 }
