@@ -193,7 +193,7 @@ and max by (site) (longshore_config_revision) == min by (site) (longshore_config
       holds: "30s",
       severity: "critical",
       summary: "{{ $labels.node }} of {{ $labels.site }} can't use an entry of the configuration",
-      description: "The account or setting in it isn't in force there. The node's log names the entry.",
+      description: "It keeps the last good configuration: no change takes effect. The node's log names the entry.",
     },
   ],
 };

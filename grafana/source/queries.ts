@@ -33,11 +33,13 @@ export const NODE_STATE_WORDS = {
   4: ["cut off", "orange"],
 } as const;
 
-/** A server's state as a balancer sees it, as a number. See SERVER_STATE_WORDS. */
+/** A server's state as a balancer sees it, as a number, if it was up within the last day. See SERVER_STATE_WORDS. */
 export function serverState(selector: string): string {
   const is = (state: string) =>
     `max by (balancer, server) (haproxy_server_status{${selector},${sftpServers},state="${state}"})`;
-  return `${is("UP")} + 2 * ${is("DRAIN")} + 3 * ${is("MAINT")} + 4 * ${is("NOLB")}`;
+  const wasUp = `max_over_time(haproxy_server_status{${selector},${sftpServers},state="UP"}[1d]) == 1`;
+  return `${is("UP")} + 2 * ${is("DRAIN")} + 3 * ${is("MAINT")} + 4 * ${is("NOLB")}
+and max by (balancer, server) (${wasUp})`;
 }
 
 export const SERVER_STATE_WORDS = {

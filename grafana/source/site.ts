@@ -295,7 +295,7 @@ const configuration: Row = {
       width: 4,
     }),
     graph({
-      title: "Storage free",
+      title: "Storage space",
       description: "Space that uploads may take, and the size of the volume. Absent while no node can use the storage.",
       unit: "bytes",
       queries: [

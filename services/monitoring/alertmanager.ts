@@ -9,7 +9,10 @@ export interface MailReceiver {
   /** Absent: the server asks for no login. */
   readonly login?: {
     readonly user: string;
-    /** A file, so that the password is in no configuration; as Alertmanager sees it. */
+    /**
+     * A file, so that the password is in no configuration; as Alertmanager sees it. Without a line end, which 0.25 (Debian 12)
+     * takes for a part of the password.
+     */
     readonly passwordFile: string;
   };
   /** Whether a server without TLS is refused. Default true. */
@@ -49,6 +52,7 @@ export function renderAlertmanager(options: AlertmanagerOptions): string {
         ["LongshoreNodeCutOff", "LongshoreStoreErrors", "LongshoreCommitErrors", "LongshoreConfigLag"],
         ["site"],
       ),
+      inhibit("LongshoreConfigInvalid", ["LongshoreConfigLag", "LongshoreConfigBehind"], ["site", "node"]),
       inhibit("LongshoreNodeCutOff", ["LongshoreConfigLag", "LongshoreStoreErrors"], ["site", "node"]),
       inhibit("LongshoreStorageFilling", ["LongshoreStorageNearlyFull"], ["site"]),
     ],

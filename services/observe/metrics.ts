@@ -211,6 +211,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
   fromZero(closed, "reason", labels.ends);
   fromZero(requests, "request", labels.requests);
   fromZero(failures, "status", labels.failures);
+  fromZero(stream, "direction", ["in", "out"]);
   fromZero(recoveries, "action", labels.recoveries);
   fromZero(commitErrors, "reason", ERROR_CODES);
   for (const call of STORE_CALLS) {

@@ -11,7 +11,7 @@ refuse() {
 
 # need_secret FILE: there, ours, and nobody else's.
 need_secret() {
-  [ -e "$1" ] || refuse "$1 is missing: run \`docker compose up setup\`, which makes what isn't there"
+  [ -e "$1" ] || refuse "$1 is missing: \`docker compose up setup\` makes it, or says what to do"
   [ -r "$1" ] && [ -O "$1" ] || refuse "$1 isn't readable by its user: chown it to $(id -u):$(id -g)"
   case $(stat -c %a "$1") in
     *00) ;;

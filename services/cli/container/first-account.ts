@@ -18,8 +18,8 @@ export async function makeFirstAccount(site: FoundSite): Promise<string> {
   const layout = siteLayout(site.directory);
   const mark = join(layout.accounts, site.account, "made");
   if (existsSync(mark)) return `the account ${site.account} was made before`;
-  const isReady = async () =>
-    (await Promise.all(site.nodes.map(({ adminUrl }) => answers(`${adminUrl}/health/ready`)))).includes(true);
+  // The first that answers decides: a slot without a node takes its time to say nothing.
+  const isReady = () => Promise.any(site.nodes.map(({ adminUrl }) => readyOrThrow(adminUrl))).catch(() => false);
   if (!(await until(isReady, { timeoutMs: READY_MS, everyMs: 250 }))) {
     const where = "`docker compose ps` shows the nodes, `docker compose logs node-1` what one waits for";
     throw new CliError(EXIT.unavailable, `no node was ready within ${READY_MS / 1000} s: ${where}`);
@@ -29,4 +29,9 @@ export async function makeFirstAccount(site: FoundSite): Promise<string> {
   ]);
   writeAtomically(mark, `${new Date().toISOString()}\n`);
   return `made the account ${site.account}`;
+}
+
+async function readyOrThrow(adminUrl: string): Promise<true> {
+  if (await answers(`${adminUrl}/health/ready`)) return true;
+  throw new Error("not ready");
 }

@@ -80,7 +80,8 @@ export function balancerConfig({ LONGSHORE_NET: net }: ContainerEnvironment): st
 }
 
 /** As the containers of Prometheus and Alertmanager see them. */
-const ALERT_RULES = "/etc/longshore/alerts/*.yaml";
+/** The tests of the rules lie beside them. */
+const ALERT_RULES = "/etc/longshore/alerts/longshore.yaml";
 export const MAIL_PASSWORD = "/run/secrets/alert_mail_password";
 
 export function prometheusConfig({ LONGSHORE_NET: net, LONGSHORE_SITE: site }: ContainerEnvironment): string {

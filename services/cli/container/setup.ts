@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
+import { CliError, EXIT } from "../errors.js";
 import { readIfThere, readOrCreate, writeAtomically } from "../files.js";
 import { siteLayout } from "../layout.js";
 import { accountCredentials, randomPassword } from "../up/secrets.js";
@@ -34,13 +35,21 @@ export async function setUp(env: NodeJS.ProcessEnv, say: (text: string) => void)
       ? [DIRECTORY.authority, DIRECTORY.etcd, DIRECTORY.balancer, DIRECTORY.monitoring, DIRECTORY.grafana]
       : []),
   ];
-  checkWritable(DIRECTORY.storage, "LONGSHORE_STORAGE");
+  checkWritable(DIRECTORY.storage, `LONGSHORE_STORAGE="${read.LONGSHORE_STORAGE}"`);
   if (read.LONGSHORE_ALERT_MAIL_USER !== undefined) checkFilled(MAIL_PASSWORD, "LONGSHORE_ALERT_MAIL_PASSWORD_FILE");
   for (const directory of privateDirectories) {
     checkWritable(directory, "a volume of secrets");
     checkPrivate(directory);
   }
 
+  const known = readIfThere(join(DIRECTORY.site, SITE_FILE)) !== undefined;
+  if (known && readIfThere(NODE_FILES.clusterKey) === undefined) {
+    // A new one wouldn't open what the old one sealed: the host keys that partners know the site by.
+    throw new CliError(
+      EXIT.settings,
+      `${NODE_FILES.clusterKey} is missing from a site that had one: restore the volume \`secrets-node\` from a backup`,
+    );
+  }
   makeSecrets(say);
   if (clustered) {
     makeCertificates(read, say);

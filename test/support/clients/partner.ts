@@ -101,7 +101,9 @@ export class Partner {
   }
 
   /** A raw session through the balancer. */
-  raw(options: { readonly port?: number; readonly replyMs?: number } = {}): Promise<RawSftp> {
+  raw(
+    options: { readonly port?: number; readonly replyMs?: number; readonly deadlineMs?: number } = {},
+  ): Promise<RawSftp> {
     return RawSftp.connect({ host: this.host, port: this.port, user: this.name, ...this.secret(), ...options });
   }
 
