@@ -16,6 +16,8 @@ export interface NodeView {
   leaseUsable(): boolean;
   config(): ConfigStatus;
   load(): NodeLoad;
+  /** Open connections, by the client's own address; `account` is undefined before the login. */
+  clients(): readonly { readonly address: string; readonly port: number; readonly account: string | undefined }[];
   storage():
     | { readonly healthy: boolean; readonly problem?: string | undefined; readonly freeBytes?: number | undefined }
     | undefined;

@@ -22,6 +22,8 @@ export function statusRoutes(router: Router, { node, members }: AdminParts): voi
         incarnation: node.incarnation() ?? null,
         leaseUsable: node.leaseUsable(),
         uptimeSeconds: Math.round(node.uptime()),
+        // Milliseconds since 1970: who asks sees whether the nodes' clocks agree.
+        time: Date.now(),
         load: node.load(),
         storage: node.storage() ?? null,
       },
@@ -29,6 +31,16 @@ export function statusRoutes(router: Router, { node, members }: AdminParts): voi
       sessions: nodes.reduce((sum, each) => sum + each.load.sessions, 0),
       nodes,
       nodesBehindMs: Math.round(members.behindMs()),
+    };
+  });
+
+  /** Who is connected to this node: shows, too, whether a client's own address comes through the balancer. */
+  router.get("/api/v1/connections", (ctx) => {
+    ctx.body = {
+      node: node.identity.name,
+      connections: node
+        .clients()
+        .map(({ address, port, account }) => ({ protocol: "sftp", address, port, account: account ?? null })),
     };
   });
 

@@ -1,8 +1,6 @@
-/** Where something listens. */
-export interface Address {
-  readonly host: string;
-  readonly port: number;
-}
+import type { Address } from "#lib/address.js";
+
+export type { Address } from "#lib/address.js";
 
 /** One transfer node as the balancer sees it. */
 export interface BalancedNode {
@@ -45,6 +43,11 @@ export interface BalancerOptions {
   readonly admin?: Address;
   /** Statistics page (`/`) and Prometheus metrics (`/metrics`), without a login: must be a loopback address. */
   readonly stats: Address;
+  /**
+   * Prometheus metrics (`/metrics`) and the balancer's own health (`/health`: 200 while any node takes sessions), and nothing
+   * else: may be any address that partners don't reach. Absent: no such listener.
+   */
+  readonly metrics?: Address;
   /** The runtime API's socket, for the operator and the tests; only its owner may use it. Relative to HAProxy's directory. */
   readonly socket: string;
   /** Sessions at a time; each takes two file descriptors. Default 4000. */

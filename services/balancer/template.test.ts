@@ -94,6 +94,18 @@ describe("the balancer's configuration", () => {
     assert.ok(!admin.some((line) => line.includes("agent-check") || line.includes("track")));
   });
 
+  test("metrics at an address of their own bring neither the statistics page nor a way to change anything", () => {
+    assert.ok(!renderBalancer(options).includes("frontend metrics"));
+    const metrics = section(
+      renderBalancer({ ...options, metrics: { host: "198.18.0.21", port: 8405 } }),
+      "frontend metrics",
+    );
+    assert.ok(metrics.includes("bind 198.18.0.21:8405"));
+    assert.ok(metrics.includes("http-request use-service prometheus-exporter if { path /metrics }"));
+    assert.ok(metrics.includes("monitor fail if { nbsrv(sftp) lt 1 }"));
+    assert.ok(!metrics.some((line) => line.startsWith("stats ")));
+  });
+
   test("what HAProxy would misread or what would expose the statistics is refused", () => {
     const refused = (change: Partial<BalancerOptions>, words: RegExp) =>
       assert.throws(() => renderBalancer({ ...options, ...change }), words);
@@ -102,6 +114,7 @@ describe("the balancer's configuration", () => {
     refused({ nodes: [node(1), node(1)] }, /must differ/);
     refused({ nodes: [{ ...node(1), name: "a\n  server evil 198.18.0.9:22" }] }, /can't stand in/);
     refused({ socket: "/run/x mode 777" }, /can't stand in/);
+    refused({ metrics: { host: "0.0.0.0 ssl crt x", port: 8405 } }, /can't stand in/);
     refused({ stats: { host: "0.0.0.0", port: 8404 } }, /loopback only/);
   });
 });

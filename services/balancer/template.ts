@@ -1,4 +1,4 @@
-import { isIPv6 } from "node:net";
+import { hostPort as where } from "#lib/address.js";
 import type { Address, BalancedNode, BalancerOptions, CheckTimings } from "./options.js";
 
 export type { Address, BalancedNode, BalancerOptions, CheckTimings } from "./options.js";
@@ -43,6 +43,7 @@ export function renderBalancer(options: BalancerOptions): string {
     sftpSection(options),
     ...(options.admin === undefined ? [] : [adminSection(options.admin, options)]),
     statsSection(options.stats),
+    ...(options.metrics === undefined ? [] : [metricsSection(options.metrics)]),
   ];
   return `# Made by Longshore (services/balancer/template.ts). Changes are overwritten.\n\n${sections.join("\n\n")}\n`;
 }
@@ -164,12 +165,23 @@ function statsSection(address: Address): string {
   ]);
 }
 
-function section(title: string, lines: readonly string[]): string {
-  return [title, ...lines.map((line) => `  ${line}`)].join("\n");
+function metricsSection(address: Address): string {
+  return section("frontend metrics", [
+    `bind ${where(address)}`,
+    "mode http",
+    "timeout client 60s",
+    "timeout http-request 5s",
+    "no log",
+    "monitor-uri /health",
+    // A balancer without a node has nothing to give to partners.
+    "monitor fail if { nbsrv(sftp) lt 1 }",
+    "http-request use-service prometheus-exporter if { path /metrics }",
+    "http-request deny deny_status 404",
+  ]);
 }
 
-function where({ host, port }: Address): string {
-  return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
+function section(title: string, lines: readonly string[]): string {
+  return [title, ...lines.map((line) => `  ${line}`)].join("\n");
 }
 
 /** Words that stay one word in HAProxy's grammar: no space, quote, comment sign, variable or line end. */
@@ -180,8 +192,9 @@ function check(options: BalancerOptions): void {
   if (options.sftp.length === 0) throw new TypeError("a balancer needs an address to listen at: give `sftp`");
   const names = options.nodes.map((node) => node.name);
   if (new Set(names).size !== names.length) throw new TypeError(`node names must differ: ${names.join(", ")}`);
-  const addresses = [options.stats, ...options.sftp, ...options.nodes, ...(options.admin ? [options.admin] : [])];
-  const { runAs } = options;
+  const { runAs, admin, metrics } = options;
+  const others = [admin, metrics].filter((address) => address !== undefined);
+  const addresses = [options.stats, ...others, ...options.sftp, ...options.nodes];
   const words = [
     options.socket,
     ...names,

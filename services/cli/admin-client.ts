@@ -12,6 +12,8 @@ export interface AdminRequest {
   readonly method?: "GET" | "PUT" | "POST" | "DELETE";
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
+  /** How long to wait for the answer, in milliseconds. Default 15,000. */
+  readonly timeoutMs?: number;
 }
 
 /** A refused request: what the server said (RFC 9457), as an error with the exit code for it. */
@@ -59,7 +61,7 @@ async function firstAnswer(access: AdminAccess, path: string, request: AdminRequ
           ...request.headers,
         },
         ...(request.body === undefined ? {} : { body: JSON.stringify(request.body) }),
-        signal: AbortSignal.timeout(TIMEOUT_MS),
+        signal: AbortSignal.timeout(request.timeoutMs ?? TIMEOUT_MS),
       });
     } catch (error) {
       last = error;

@@ -5,45 +5,57 @@ import type { SiteLayout } from "./layout.js";
 
 const address = z.looseObject({ host: z.string(), port: z.int() });
 
+const node = z.looseObject({
+  id: z.string(),
+  name: z.string(),
+  /** Null while the node isn't running, and always in containers: their processes aren't the host's. */
+  pid: z.int().nullable(),
+  sftpPort: z.int(),
+  adminUrl: z.string(),
+  metricsUrl: z.string(),
+});
+const haproxy = z.looseObject({ pid: z.int().nullable(), statsUrl: z.string().optional(), metricsUrl: z.string() });
+
 /**
- * `endpoints.json`: where a running site is reached. Scripts read it, so a key never changes its meaning; protocols to
+ * Where a running site is reached, whatever it runs in. Scripts read it, so a key never changes its meaning; protocols to
  * come (`ftp`, `ftps`, `https`) are added beside `sftp`. Loose: a later version's keys are no error to this one.
  */
-export const endpointsSchema = z.looseObject({
+export const siteEndpointsSchema = z.looseObject({
   sftp: address,
+  /** Each address that partners may use, where there are several: the balancers of a site in containers. */
+  fronts: z.array(z.looseObject({ name: z.string(), sftp: address })).optional(),
   /** `url` answers while any node is up. */
   admin: z.looseObject({ url: z.string(), tokenFile: z.string() }),
-  nodes: z.array(
-    z.looseObject({
-      id: z.string(),
-      name: z.string(),
-      /** Null while the node isn't running. */
-      pid: z.int().nullable(),
-      sftpPort: z.int(),
-      adminUrl: z.string(),
-      metricsUrl: z.string(),
-      settingsFile: z.string(),
-      logFile: z.string(),
-    }),
-  ),
-  /** The three below are absent where they don't run (`--standalone`; Prometheus where it isn't installed). */
+  nodes: z.array(node),
+  /** These five are absent where they don't run (`--standalone`; Prometheus where it isn't installed; profiles). */
   etcd: z.looseObject({ endpoints: z.array(z.string()), pid: z.int().nullable() }).optional(),
-  haproxy: z
-    .looseObject({
-      pid: z.int().nullable(),
+  haproxy: haproxy.optional(),
+  prometheus: z.looseObject({ url: z.string(), pid: z.int().nullable() }).optional(),
+  alertmanager: z.looseObject({ url: z.string(), pid: z.int().nullable() }).optional(),
+  grafana: z
+    .looseObject({ url: z.string(), pid: z.int().nullable(), user: z.string(), passwordFile: z.string() })
+    .optional(),
+  /** A directory of the host, or a volume of the engine. */
+  storage: z.looseObject({ path: z.string().optional(), volume: z.string().optional() }),
+  accounts: z.array(z.looseObject({ name: z.string(), password: z.string(), privateKeyFile: z.string() })),
+  /** The site's host keys, for `-o UserKnownHostsFile=`. */
+  knownHostsFile: z.string(),
+  directory: z.string(),
+});
+export type SiteEndpoints = z.infer<typeof siteEndpointsSchema>;
+
+/** `endpoints.json` of `longshore up`, whose processes and files are this host's. */
+export const endpointsSchema = siteEndpointsSchema.extend({
+  nodes: z.array(node.extend({ settingsFile: z.string(), logFile: z.string() })),
+  haproxy: haproxy
+    .extend({
       statsUrl: z.string(),
-      metricsUrl: z.string(),
       /** The runtime API. */
       socket: z.string(),
     })
     .optional(),
-  prometheus: z.looseObject({ url: z.string(), pid: z.int().nullable() }).optional(),
   storage: z.looseObject({ path: z.string() }),
-  accounts: z.array(z.looseObject({ name: z.string(), password: z.string(), privateKeyFile: z.string() })),
-  /** The site's host keys, for `-o UserKnownHostsFile=`. */
-  knownHostsFile: z.string(),
   supervisor: z.looseObject({ pid: z.int() }),
-  directory: z.string(),
 });
 export type Endpoints = z.infer<typeof endpointsSchema>;
 

@@ -16,6 +16,10 @@ export const EXIT = {
   missingProgram: 7,
   portTaken: 8,
   alreadyRunning: 9,
+  /** `doctor` found something that is to be mended. */
+  unhealthy: 10,
+  /** EX_CONFIG of sysexits.h: a container's settings or volumes are wrong, and a restart won't help. */
+  settings: 78,
 } as const;
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 

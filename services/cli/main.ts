@@ -1,23 +1,26 @@
 #!/usr/bin/env node
-import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { addAccountCommands } from "./commands/accounts.js";
+import { addBundleCommands } from "./commands/bundle.js";
+import { addContainerCommands } from "./commands/container.js";
+import { addDoctorCommand } from "./commands/doctor.js";
 import { addNodeCommands } from "./commands/nodes.js";
 import { addSiteCommands } from "./commands/site.js";
 import { EXIT, exitCodeOf, messageOf } from "./errors.js";
+import { VERSION } from "./version.js";
 
 /** The `longshore` command: it parses, runs, and ends with an exit code that scripts can rely on (errors.ts). */
-const packageFile = new URL("../../../package.json", import.meta.url);
-const { version } = JSON.parse(readFileSync(packageFile, "utf8")) as { version: string };
-
 const program = new Command("longshore")
   .description("highly available managed file transfer")
-  .version(version)
+  .version(VERSION)
   .exitOverride()
   .configureHelp({ showGlobalOptions: true });
 addSiteCommands(program);
 addNodeCommands(program);
 addAccountCommands(program);
+addBundleCommands(program);
+addDoctorCommand(program);
+addContainerCommands(program);
 
 try {
   await program.parseAsync();

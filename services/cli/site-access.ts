@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import type { AdminAccess } from "./admin-client.js";
+import { containerSite, type FoundSite } from "./container/site-file.js";
 import { type Endpoints, readEndpoints } from "./endpoints.js";
 import { CliError, EXIT, messageOf } from "./errors.js";
 import { siteDirectory, siteLayout } from "./layout.js";
@@ -18,7 +19,15 @@ export function siteEndpoints(options: SiteOptions, env: NodeJS.ProcessEnv = pro
   return readEndpoints(siteLayout(siteDirectory(options.dir, env)));
 }
 
-/** How to reach the admin API: `--url` (or LONGSHORE_URL) with a token file, else the site in the directory. */
+/** The site of the container that this command runs in; undefined elsewhere, or where `--dir` names another one. */
+export function ownSite(options: SiteOptions, env: NodeJS.ProcessEnv = process.env): FoundSite | undefined {
+  return options.dir === undefined ? containerSite(env) : undefined;
+}
+
+/**
+ * How to reach the admin API: `--url` (or LONGSHORE_URL) with a token file, else the site of this container, else the one
+ * in the directory.
+ */
 export function adminAccess(options: SiteOptions, env: NodeJS.ProcessEnv = process.env): AdminAccess {
   const url = options.url ?? (env.LONGSHORE_URL || undefined);
   const tokenFile = options.tokenFile ?? (env.LONGSHORE_TOKEN_FILE || undefined);
@@ -26,6 +35,8 @@ export function adminAccess(options: SiteOptions, env: NodeJS.ProcessEnv = proce
     if (tokenFile === undefined) throw new CliError(EXIT.usage, "--url needs --token-file (or LONGSHORE_TOKEN_FILE)");
     return { urls: [url], token: readToken(tokenFile) };
   }
+  const own = ownSite(options, env);
+  if (own !== undefined) return { urls: own.adminUrls, token: readToken(tokenFile ?? own.tokenFile) };
   const endpoints = siteEndpoints(options, env);
   return {
     // The site's own address first; each node's, should HAProxy be what is down.
@@ -34,7 +45,7 @@ export function adminAccess(options: SiteOptions, env: NodeJS.ProcessEnv = proce
   };
 }
 
-function readToken(file: string): string {
+export function readToken(file: string): string {
   try {
     return readFileSync(file, "utf8").trim();
   } catch (error) {

@@ -17,12 +17,16 @@ export interface Actor {
   readonly protocol: string;
 }
 
+/** Work of somebody else that this process did: see docs/reference/metrics.md. */
+export const RECOVERIES = ["placed", "closed", "swept", "taken-over"] as const;
+export type Recovery = (typeof RECOVERIES)[number];
+
 /** What the engine tells about its work; for metrics. All cheap, none may throw. */
 export interface CommitObserver {
   /** `seconds`: from the close to the acknowledgement. */
   committed(seconds: number): void;
   failed(code: string): void;
-  recovered(what: "placed" | "closed" | "swept" | "taken-over"): void;
+  recovered(what: Recovery): void;
 }
 
 /** An upload that this process writes. Opened and closed once; every way out of it is one of the last three calls. */

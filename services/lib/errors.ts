@@ -2,27 +2,29 @@
  * What went wrong, in words that every protocol can translate. One table per protocol maps these codes to its own
  * statuses (SFTP: protocols/sftp/status.ts).
  */
-export type ErrorCode =
-  | "not-found"
-  | "exists"
-  | "permission-denied"
-  | "not-a-directory"
-  | "is-a-directory"
-  | "not-empty"
-  | "invalid-argument"
-  | "name-too-long"
-  | "unsupported"
-  | "no-space"
-  | "read-only"
-  | "incomplete-upload"
-  | "busy"
-  | "superseded"
-  | "cut-off"
-  | "outcome-unknown"
-  | "unavailable"
-  | "limit"
-  | "closed"
-  | "io";
+export const ERROR_CODES = [
+  "not-found",
+  "exists",
+  "permission-denied",
+  "not-a-directory",
+  "is-a-directory",
+  "not-empty",
+  "invalid-argument",
+  "name-too-long",
+  "unsupported",
+  "no-space",
+  "read-only",
+  "incomplete-upload",
+  "busy",
+  "superseded",
+  "cut-off",
+  "outcome-unknown",
+  "unavailable",
+  "limit",
+  "closed",
+  "io",
+] as const;
+export type ErrorCode = (typeof ERROR_CODES)[number];
 
 /** The base of all errors that we throw on purpose. `message` says what happened and, where there is a way, what to do. */
 export class LongshoreError extends Error {

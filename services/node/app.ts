@@ -1,6 +1,6 @@
 import { createAgent } from "#admin/agent.js";
 import { type Admin, createAdmin } from "#admin/server.js";
-import { type Heartbeat, NODE_STATES, type NodeIdentity } from "#cluster/contract.js";
+import type { Heartbeat, NodeIdentity } from "#cluster/contract.js";
 import { NodeConflictError } from "#cluster/errors.js";
 import { createIntents } from "#cluster/intents.js";
 import { createMembersView } from "#cluster/members.js";
@@ -10,6 +10,7 @@ import { bootstrap } from "#config/bootstrap.js";
 import { ClusterKeyError } from "#config/errors.js";
 import { createSiteSettings } from "#config/site.js";
 import { createConfigView } from "#config/view.js";
+import { hostPort } from "#lib/address.js";
 import { pause } from "#lib/clock.js";
 import { LongshoreError, systemCode } from "#lib/errors.js";
 import { createLogger, type RootLogger } from "#observe/logger.js";
@@ -22,6 +23,7 @@ import { EXIT_FAILED, EXIT_SETTINGS, StartupError } from "./errors.js";
 import { createLoadMeter } from "./load.js";
 import { adminTokenIn, clusterKeyIn, nodeIdIn } from "./local-files.js";
 import { createNodeState } from "./node-state.js";
+import { METRIC_LABELS } from "./observers.js";
 import type { NodeSettings } from "./settings.js";
 import { createStorageWatch } from "./storage-health.js";
 import { VERSION } from "./version.js";
@@ -50,7 +52,7 @@ export function createApp(settings: NodeSettings): App {
   const identity = identityOf(settings);
 
   const logger = createLogger({ node: settings.name, level: settings.logLevel });
-  const metrics = createMetrics({ node: settings.name, version: VERSION, states: NODE_STATES });
+  const metrics = createMetrics({ node: settings.name, version: VERSION, labels: METRIC_LABELS });
   const coordination = measured(openCoordination(settings, logger), metrics);
   const stopping = new AbortController();
 
@@ -107,6 +109,7 @@ export function createApp(settings: NodeSettings): App {
       leaseUsable: () => membership.usable(),
       config: () => config.status(),
       load: () => load.now(),
+      clients: () => dataPath?.clients() ?? [],
       storage: () => storage.health(),
       uptime: () => (performance.now() - startedAt) / 1_000,
     },
@@ -124,11 +127,14 @@ export function createApp(settings: NodeSettings): App {
     transfers: () => dataPath?.transfers ?? 0,
     connections: () => dataPath?.connections() ?? { authenticated: 0, unauthenticated: 0 },
     configRevision: () => config.status().revision,
+    configHash: () => config.status().hash,
     configLagMs: () => config.status().lagMs,
     configInvalid: () => config.status().faults.length > 0,
     leaseUsable: () => membership.usable(),
     state: () => state.now().state,
+    members: () => members.list().map((member) => member.state),
     storageFreeBytes: () => storage.health()?.freeBytes,
+    storageSizeBytes: () => storage.health()?.totalBytes,
     storageHealthy: () => storage.health()?.healthy ?? false,
     nativeCrypto: () => NATIVE_CRYPTO,
   });
@@ -246,12 +252,10 @@ const NATIVE_CRYPTO = nativeCrypto();
 
 function identityOf(settings: NodeSettings): NodeIdentity {
   const { name, slot, labels, sftp, admin, agent } = settings;
-  const where = ({ host, port }: { host: string; port: number }) =>
-    `${host.includes(":") ? `[${host}]` : host}:${port}`;
   const addresses = {
-    sftp: where(sftp),
-    admin: where(admin),
-    ...(agent === undefined ? {} : { agent: where(agent) }),
+    sftp: hostPort(sftp),
+    admin: hostPort(admin),
+    ...(agent === undefined ? {} : { agent: hostPort(agent) }),
   };
   return { id: nodeIdIn(settings.dataDirectory), name, slot, labels, version: VERSION, addresses };
 }

@@ -11,7 +11,7 @@ import { LongshoreError } from "#lib/errors.js";
 import type { Logger } from "#lib/logger.js";
 import type { Metrics } from "#observe/metrics.js";
 import { createListener } from "#protocols/net/listener.js";
-import { createSftpServer, type SftpServer } from "#protocols/sftp/server.js";
+import { type ConnectedClient, createSftpServer, type SftpServer } from "#protocols/sftp/server.js";
 import { createSessions } from "#sessions/sessions.js";
 import type { Store } from "#storage/contract.js";
 import { createPosixStore } from "#storage/posix/store.js";
@@ -39,6 +39,7 @@ export interface DataPath {
   readonly sessions: number;
   readonly transfers: number;
   connections(): { readonly authenticated: number; readonly unauthenticated: number };
+  clients(): readonly ConnectedClient[];
   /** Ends all sessions and takes no new ones, until `resume`. Idempotent. */
   suspend(reason: string): Promise<void>;
   resume(): void;
@@ -118,6 +119,7 @@ export function createDataPath(options: DataPathOptions): DataPath {
       const unauthenticated = listener.unauthenticated;
       return { authenticated: Math.max(0, (server?.connections() ?? 0) - unauthenticated), unauthenticated };
     },
+    clients: () => server?.clients() ?? [],
     suspend: endServer,
     get suspended() {
       return server === undefined;

@@ -1,6 +1,7 @@
-import type { CommitObserver } from "#commit/contract.js";
-import type { Metrics } from "#observe/metrics.js";
-import type { ConnectionObserver } from "#protocols/observer.js";
+import { NODE_STATES } from "#cluster/contract.js";
+import { type CommitObserver, RECOVERIES } from "#commit/contract.js";
+import type { Metrics, MetricsOptions } from "#observe/metrics.js";
+import { type ConnectionObserver, END_REASONS, REFUSAL_REASONS } from "#protocols/observer.js";
 import { PacketType, Status } from "#protocols/sftp/protocol.js";
 import type { SftpObserver } from "#protocols/sftp/subsystem.js";
 import type { TransferObserver } from "#sessions/transfer-log.js";
@@ -12,6 +13,21 @@ export interface CountingTransferObserver extends TransferObserver {
 
 const REQUESTS = namesOf(PacketType);
 const STATUSES = namesOf(Status);
+
+/** Every word that the observers below can say; what a client sends that the protocol doesn't know comes on top. */
+export const METRIC_LABELS: MetricsOptions["labels"] = {
+  states: NODE_STATES,
+  refusals: REFUSAL_REASONS,
+  ends: END_REASONS,
+  requests: [...REQUESTS].filter(([type]) => isRequest(type)).map(([, name]) => name),
+  failures: [...STATUSES].filter(([code]) => code !== Status.OK && code !== Status.EOF).map(([, name]) => name),
+  recoveries: RECOVERIES,
+};
+
+/** Of what clients send once a session is open. */
+function isRequest(type: number): boolean {
+  return (type >= PacketType.OPEN && type <= PacketType.SYMLINK) || type === PacketType.EXTENDED;
+}
 
 /** What the protocols tell, as metrics. Packet types and statuses outside of the protocol share one name each. */
 export function connectionObserver(metrics: Metrics): ConnectionObserver & SftpObserver {

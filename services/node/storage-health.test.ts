@@ -17,7 +17,7 @@ test("changes are told once each, with their reason, and mend by themselves", as
   let fault: Error | undefined;
   const changes: (StorageHealth | undefined)[] = [];
   const watch = createStorageWatch({
-    probe: () => (fault === undefined ? Promise.resolve({ freeBytes: 5 }) : Promise.reject(fault)),
+    probe: () => (fault === undefined ? Promise.resolve({ freeBytes: 5, totalBytes: 9 }) : Promise.reject(fault)),
     onChange: () => changes.push(watch.health()),
     logger: silent,
     everyMs: 10,
@@ -32,9 +32,9 @@ test("changes are told once each, with their reason, and mend by themselves", as
   fault = undefined;
   await next(changes, 3);
   assert.deepEqual(changes, [
-    { healthy: true, freeBytes: 5 },
+    { healthy: true, freeBytes: 5, totalBytes: 9 },
     { healthy: false, problem: "storage: the storage is full", code: "no-space" },
-    { healthy: true, freeBytes: 5 },
+    { healthy: true, freeBytes: 5, totalBytes: 9 },
   ]);
 });
 

@@ -8,6 +8,8 @@ export interface StorageHealth {
   /** Of the failure; `no-space` leaves reads, deletions and resumes of what is there. */
   readonly code?: ErrorCode;
   readonly freeBytes?: number;
+  /** Of the whole volume. */
+  readonly totalBytes?: number;
 }
 
 export interface StorageWatch {
@@ -21,7 +23,7 @@ export interface StorageWatch {
 }
 
 export interface StorageWatchOptions {
-  readonly probe: () => Promise<{ readonly freeBytes: number }>;
+  readonly probe: () => Promise<{ readonly freeBytes: number; readonly totalBytes: number }>;
   /** Called whenever `healthy` or the problem changes. */
   readonly onChange: () => void;
   readonly logger: Logger;
@@ -58,7 +60,7 @@ export function createStorageWatch(options: StorageWatchOptions): StorageWatch {
       const startedAt = monotonicMs();
       const over = new AbortController();
       const probing = options.probe().then(
-        ({ freeBytes }) => set({ healthy: true, freeBytes }),
+        ({ freeBytes, totalBytes }) => set({ healthy: true, freeBytes, totalBytes }),
         (error: unknown) => report(error),
       );
       // A hung probe is waited for all the same: a second one would only hold a second thread.

@@ -1,5 +1,6 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { ERROR_CODES } from "#lib/errors.js";
 
 export type Direction = "upload" | "download";
 /** `complete`: the client has its success reply. `partial`: the bytes are kept, not committed. `unknown`: either of them. */
@@ -8,8 +9,10 @@ export type TransferOutcome = (typeof TRANSFER_OUTCOMES)[number];
 /** `busy`: too many logins at once; says nothing about the credential. */
 export const LOGIN_OUTCOMES = ["accepted", "refused", "busy"] as const;
 export type LoginOutcome = (typeof LOGIN_OUTCOMES)[number];
-export type StoreCall = "get" | "list" | "transact" | "lease";
-export type StoreOutcome = "ok" | "unavailable" | "unknown" | "error";
+export const STORE_CALLS = ["get", "list", "transact", "lease"] as const;
+export type StoreCall = (typeof STORE_CALLS)[number];
+const STORE_FAILURES = ["unavailable", "unknown", "error"] as const;
+export type StoreOutcome = "ok" | (typeof STORE_FAILURES)[number];
 
 /** Numbers that are read when somebody asks for the page. Each is attached by the part that knows it. */
 export interface Gauges {
@@ -20,14 +23,20 @@ export interface Gauges {
   /** Transfers under way. */
   readonly transfers: () => number;
   readonly configRevision: () => number;
+  /** Hash of the configuration in force, in hexadecimal digits; "" before there is one. */
+  readonly configHash: () => string;
   /** How long the node has known that its configuration may be behind, in milliseconds. */
   readonly configLagMs: () => number;
   /** Whether the store holds an entry that this node can't use. */
   readonly configInvalid: () => boolean;
   readonly leaseUsable: () => boolean;
   readonly state: () => string;
+  /** The states of the nodes that live by the store's reckoning, as this node last heard. */
+  readonly members: () => readonly string[];
   /** Bytes that an upload may still take; undefined: not known. */
   readonly storageFreeBytes: () => number | undefined;
+  /** Of the volume; undefined: not known. */
+  readonly storageSizeBytes: () => number | undefined;
   readonly storageHealthy: () => boolean;
   readonly nativeCrypto: () => boolean;
 }
@@ -69,16 +78,32 @@ export interface Metrics {
 export interface MetricsOptions {
   readonly node: string;
   readonly version: string;
-  /** All states that a node can be in, so that each has its series from the start. */
-  readonly states: readonly string[];
+  /** What labels can say: each has its series from the start, so that the first event of its kind is a rise from zero. */
+  readonly labels: {
+    /** Of a node. */
+    readonly states: readonly string[];
+    /** `reason` of `connectionRefused`. */
+    readonly refusals: readonly string[];
+    /** `reason` of `connectionClosed`. */
+    readonly ends: readonly string[];
+    /** `name` of `requests`. */
+    readonly requests: readonly string[];
+    /** `status` of `failures`. */
+    readonly failures: readonly string[];
+    /** `action` of `recovered`. */
+    readonly recoveries: readonly string[];
+  };
 }
 
 const LATENCY_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 /** Each measurement is a timer that wakes an idle process; a lag that matters is longer than this. */
 const EVENT_LOOP_RESOLUTION_MS = 50;
 const NANO = 1e9;
+/** As many digits of a hash as a metric's value, a double, holds exactly. */
+const FINGERPRINT_DIGITS = 12;
 
 export function createMetrics(options: MetricsOptions): Metrics {
+  const { labels } = options;
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: EVENT_LOOP_RESOLUTION_MS });
@@ -115,7 +140,11 @@ export function createMetrics(options: MetricsOptions): Metrics {
   }).set({ node: options.node, version: options.version }, 1);
   live("longshore_node_state", "1 for the state that the node is in.", ["state"], (gauge) => {
     const now = gauges.state?.();
-    for (const state of options.states) gauge.set({ state }, Number(state === now));
+    for (const state of labels.states) gauge.set({ state }, Number(state === now));
+  });
+  live("longshore_members", "Living nodes as this one last heard of them.", ["state"], (gauge) => {
+    const members = gauges.members?.() ?? [];
+    for (const state of labels.states) gauge.set({ state }, members.filter((each) => each === state).length);
   });
   live("longshore_connections", "Partner connections open now.", ["phase"], (gauge) => {
     const { authenticated, unauthenticated } = gauges.connections?.() ?? { authenticated: 0, unauthenticated: 0 };
@@ -125,6 +154,10 @@ export function createMetrics(options: MetricsOptions): Metrics {
   single("longshore_sessions", "Authenticated sessions open now.", () => gauges.sessions?.());
   single("longshore_transfers_running", "Transfers under way.", () => gauges.transfers?.());
   single("longshore_config_revision", "Revision of the configuration in force.", () => gauges.configRevision?.());
+  single("longshore_config_fingerprint", "The same on nodes that run the same configuration.", () => {
+    const hash = gauges.configHash?.() ?? "";
+    return hash === "" ? undefined : Number.parseInt(hash.slice(0, FINGERPRINT_DIGITS), 16);
+  });
   single("longshore_config_lag_seconds", "How long the configuration has been known to be behind; 0: it isn't.", () => {
     const lagMs = gauges.configLagMs?.();
     return lagMs === undefined ? undefined : lagMs / 1_000;
@@ -132,6 +165,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
   single("longshore_config_invalid", "1 while an entry in the store can't be used.", () => gauges.configInvalid?.());
   single("longshore_lease_usable", "1 while this node may start commits.", () => gauges.leaseUsable?.());
   single("longshore_storage_free_bytes", "Free space of the shared storage.", () => gauges.storageFreeBytes?.());
+  single("longshore_storage_size_bytes", "Size of the shared storage.", () => gauges.storageSizeBytes?.());
   single("longshore_storage_healthy", "1 while the shared storage can be written.", () => gauges.storageHealthy?.());
   single("longshore_native_crypto_loaded", "1 where ssh2 runs on its native ciphers.", () => gauges.nativeCrypto?.());
 
@@ -170,7 +204,20 @@ export function createMetrics(options: MetricsOptions): Metrics {
     registers,
   });
 
-  // Series that exist from the start make rates right from the first event on.
+  const fromZero = (metric: Counter<string>, label: string, values: readonly string[]): void => {
+    for (const value of values) metric.inc({ [label]: value }, 0);
+  };
+  fromZero(refused, "reason", labels.refusals);
+  fromZero(closed, "reason", labels.ends);
+  fromZero(requests, "request", labels.requests);
+  fromZero(failures, "status", labels.failures);
+  fromZero(stream, "direction", ["in", "out"]);
+  fromZero(recoveries, "action", labels.recoveries);
+  fromZero(commitErrors, "reason", ERROR_CODES);
+  for (const call of STORE_CALLS) {
+    store.zero({ call });
+    for (const outcome of STORE_FAILURES) storeErrors.inc({ call, outcome }, 0);
+  }
   for (const direction of ["upload", "download"] as const) {
     transferred.inc({ direction }, 0);
     for (const outcome of TRANSFER_OUTCOMES) transfers.inc({ direction, outcome }, 0);

@@ -5,40 +5,44 @@
  */
 
 /** Why a connection was turned away before its protocol saw it. */
-export type RefusalReason =
+export const REFUSAL_REASONS = [
   /** `balancers` is set and the peer is none of them. */
-  | "untrusted"
+  "untrusted",
   /** The PROXY header is missing, malformed, or names no client address. */
-  | "proxy-header"
+  "proxy-header",
   /** The PROXY header didn't arrive in time. */
-  | "proxy-deadline"
-  | "limit-total"
-  | "limit-address"
+  "proxy-deadline",
+  "limit-total",
+  "limit-address",
   /** The node drains or stops. */
-  | "draining";
+  "draining",
+] as const;
+export type RefusalReason = (typeof REFUSAL_REASONS)[number];
 
 /** Why an accepted connection ended, coarse enough for a label. */
-export type EndReason =
+export const END_REASONS = [
   /** The client said goodbye, or closed the connection. */
-  | "client"
+  "client",
   /** The network took it: reset, timed out. */
-  | "lost"
+  "lost",
   /** It never spoke SSH: garbage, or an identification that is too long. */
-  | "not-ssh"
+  "not-ssh",
   /** No common algorithm, a failed key exchange. */
-  | "handshake"
-  | "login-grace"
-  | "login-attempts"
+  "handshake",
+  "login-grace",
+  "login-attempts",
   /** The password check's queue is full: a passing state, unlike a wrong credential. */
-  | "login-busy"
+  "login-busy",
   /** The login was right but no session could be opened (a limit, a cut-off node). */
-  | "session-refused"
-  | "idle"
-  | "keepalive"
+  "session-refused",
+  "idle",
+  "keepalive",
   /** The client broke the protocol, flooded, or never finished a key exchange. */
-  | "protocol"
+  "protocol",
   /** This server ended it: shutdown, or an administrator. */
-  | "server";
+  "server",
+] as const;
+export type EndReason = (typeof END_REASONS)[number];
 
 export type LoginMethod = "password" | "publickey" | "keyboard-interactive";
 

@@ -32,7 +32,7 @@ describe(`kill -9 of the serving node, seed ${SEED}`, () => {
     ensureClients("sftp", "ssh-keygen");
     site = await startSite();
     partner = await Partner.add(site, "chaos");
-    watcher = new Watcher(site, await Partner.add(site, "watcher", { home: partner.home }));
+    watcher = Watcher.overNodes(site, await Partner.add(site, "watcher", { home: partner.home }));
   });
   after(async () => {
     await watcher?.stop();

@@ -83,6 +83,20 @@ describe("the test runner", () => {
       assert.match(output, wanted);
   });
 
+  test("what is on demand runs when its suite or a file is named, never with all", async () => {
+    const root = repository({
+      "test/ops/quick.test.ts": `test("quick", () => {});`,
+      "test/ops/full/long.test.ts": `test("long", () => { throw new Error("it ran"); });`,
+    });
+    // All files begin with the linter, which this repository doesn't have: that is the one failure.
+    const all = await run(root, []);
+    assert.match(all.last, /^1 passed, 1 failed/);
+    assert.doesNotMatch(all.output, /it ran/);
+    assert.equal((await run(root, ["ops"])).last, "1 passed, 0 failed, 0 skipped");
+    for (const pattern of ["ops-full", "full/long"])
+      assert.equal((await run(root, [pattern])).last, "0 passed, 1 failed, 0 skipped");
+  });
+
   test("passes when all pass", async () => {
     const root = repository({ "test/one.test.ts": `test("x", async (t) => { await t.test("in", () => {}); });` });
     const { code, last } = await run(root, ["unit"]);

@@ -11,6 +11,8 @@ export interface Suite {
   readonly timeoutSeconds: number;
   /** Whether a file that failed is run once more, loudly: its deadlines are asserted on a machine that others may load. */
   readonly secondTry: boolean;
+  /** Run only when it is named: too long for each `npm test`. */
+  readonly onDemand?: boolean;
 }
 
 export interface TestFile {
@@ -29,16 +31,23 @@ export const suites: readonly Suite[] = [
   { name: "cluster", atOnce: 1, timeoutSeconds: 600, secondTry: true },
   { name: "acceptance", atOnce: 1, timeoutSeconds: 600, secondTry: true },
   { name: "chaos", atOnce: 1, timeoutSeconds: 900, secondTry: true },
+  // On a bare machine the first one installs an engine and builds all images.
+  { name: "ops", atOnce: 1, timeoutSeconds: 1_500, secondTry: true },
+  { name: "ops-full", atOnce: 1, timeoutSeconds: 2_400, secondTry: false, onDemand: true },
 ];
 
 /** Run by their own commands, not by `npm test`. */
-const elsewhere = ["bench", "ops"];
+const elsewhere = ["bench"];
 
-/** `test/<suite>/...` is of that suite; what lies beside its code or anywhere else in `test/` is a unit test. */
+/**
+ * `test/<suite>/...` is of that suite, and `test/<suite>/full/...` of its longer half; what lies beside its code or anywhere
+ * else in `test/` is a unit test.
+ */
 export function suiteOf(source: string): string | undefined {
-  const [top, folder] = source.split("/");
+  const [top, folder, inner] = source.split("/");
   if (top === "test" && folder !== undefined) {
     if (elsewhere.includes(folder)) return undefined;
+    if (inner === "full" && suites.some(({ name }) => name === `${folder}-full`)) return `${folder}-full`;
     if (suites.some(({ name }) => name === folder)) return folder;
   }
   return "unit";
@@ -61,11 +70,17 @@ export function findTests(root: string): TestFile[] {
   return found.sort((a, b) => a.source.localeCompare(b.source));
 }
 
-/** A pattern is a suite's name or a part of a source's path; several are alternatives. */
+/**
+ * A pattern is a suite's name, or else a part of a source's path; several are alternatives. Without any, all that isn't on
+ * demand.
+ */
 export function choose(files: readonly TestFile[], patterns: readonly string[]): TestFile[] {
-  if (patterns.length === 0) return [...files];
+  const suite = (wanted: string) => suites.find(({ name }) => name === wanted);
+  if (patterns.length === 0) return files.filter((file) => suite(file.suite)?.onDemand !== true);
   return files.filter((file) =>
-    patterns.some((pattern) => file.suite === pattern || file.source.includes(pattern.replace(/\.js$/, ".ts"))),
+    patterns.some((pattern) =>
+      suite(pattern) === undefined ? file.source.includes(pattern.replace(/\.js$/, ".ts")) : file.suite === pattern,
+    ),
   );
 }
 

@@ -1,6 +1,7 @@
-import { execFileSync, spawnSync } from "node:child_process";
-import { chmodSync, closeSync, existsSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
+import { takeLock } from "./file-lock.js";
 
 /**
  * Programs that tests run against for real (etcd, HAProxy, OpenSSH, ...). Where one is missing and we are root on
@@ -34,11 +35,14 @@ export function ensurePackages<Program extends string>(
   const missing = () => programs.filter((program) => which(program) === undefined);
   if (missing().length > 0) {
     refuseUnlessInstallable(missing(), wanted);
-    locked(() => {
+    const release = takeLock(LOCK, LOCK_WAIT_S);
+    try {
       // Another test file may have installed them while we waited for the lock.
       const packages = [...new Set(missing().map((program) => wanted[program]))];
       if (packages.length > 0) install(packages);
-    });
+    } finally {
+      release();
+    }
   }
   const found = {} as Record<Program, string>;
   for (const program of programs) {
@@ -91,18 +95,5 @@ function withoutServices(action: () => void): void {
   } finally {
     if (previous === undefined) rmSync(POLICY, { force: true });
     else writeFileSync(POLICY, previous);
-  }
-}
-
-/** Runs `action` while holding a lock that the kernel drops with this process, however it ends. */
-function locked(action: () => void): void {
-  const fd = openSync(LOCK, "a");
-  try {
-    // flock(1) locks the open file, which is ours: the lock stays with `fd` after it has exited.
-    const result = spawnSync("flock", ["-w", String(LOCK_WAIT_S), "3"], { stdio: ["ignore", 2, 2, fd] });
-    if (result.status !== 0) throw new Error(`no lock on ${LOCK} within ${LOCK_WAIT_S} s: is another test installing?`);
-    action();
-  } finally {
-    closeSync(fd);
   }
 }

@@ -1,13 +1,14 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { z } from "zod";
 import { askAdmin } from "../admin-client.js";
+import { handOver } from "../container/hand-over.js";
 import { CliError, EXIT } from "../errors.js";
 import { siteDirectory } from "../layout.js";
 import { json } from "../output.js";
-import { adminAccess, siteEndpoints } from "../site-access.js";
+import { adminAccess, ownSite, siteEndpoints } from "../site-access.js";
 import { down, up } from "../up/command.js";
 import { DEFAULT_ACCOUNT, DEFAULT_BASE_PORT, DEFAULT_NODES, upOptionsSchema } from "../up/options.js";
-import { panel } from "../up/panel.js";
+import { downHint, panel } from "../up/panel.js";
 import { SUPERVISE_COMMAND, supervise } from "../up/supervisor.js";
 import { nodeSchema, nodeTable } from "./nodes.js";
 import { answerAs, type ClientOptions, withSite } from "./shared.js";
@@ -54,12 +55,14 @@ export function addSiteCommands(program: Command): void {
   program.command(SUPERVISE_COMMAND, { hidden: true }).action(async () => {
     process.exitCode = await supervise();
   });
-  withSite(program.command("endpoints").description("where the running site is reached")).action(
-    (options: ClientOptions) => {
-      const endpoints = siteEndpoints(options);
-      process.stdout.write(options.output === "json" ? json(endpoints) : panel(endpoints, false));
-    },
-  );
+  withSite(program.command("endpoints").description("where the running site is reached"))
+    .option("--json", "the same as --output json")
+    .action(async (options: ClientOptions & { readonly json?: boolean }) => {
+      const own = ownSite(options);
+      const endpoints = own === undefined ? siteEndpoints(options) : await handOver(own, HAND_OVER);
+      const end = own === undefined ? downHint(endpoints.directory) : "Stop it with: docker compose down";
+      process.stdout.write(options.json || options.output === "json" ? json(endpoints) : panel(endpoints, end));
+    });
   withSite(program.command("status").description("how the site is")).action(status);
 }
 
@@ -70,6 +73,9 @@ function upOptions(flags: UpFlags) {
   if (parsed.success) return parsed.data;
   throw new CliError(EXIT.usage, z.prettifyError(parsed.error));
 }
+
+/** As compose.yaml mounts them into the container of this command. */
+const HAND_OVER = { mounted: "/hand-over", onHost: ".longshore", ownerOf: "/etc/longshore/compose.yaml" };
 
 const statusSchema = z.looseObject({
   node: z.looseObject({ name: z.string(), state: z.string() }),

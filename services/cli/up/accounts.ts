@@ -38,7 +38,7 @@ async function ensureAccount(access: AdminAccess, credentials: Credentials): Pro
     if (!(error instanceof AdminError && error.status === 404)) throw error;
   }
   const { password, publicKey } = credentials;
-  const body = { password, publicKeys: [publicKey], description: "Made by longshore up" };
+  const body = { password, publicKeys: [publicKey], description: "Made when the site was started first" };
   return writtenSchema.parse(await askAdmin(access, path, { method: "PUT", body })).revision;
 }
 

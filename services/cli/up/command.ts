@@ -2,7 +2,7 @@ import { monotonicMs } from "#lib/clock.js";
 import { CliError, EXIT, type ExitCode } from "../errors.js";
 import { siteLayout } from "../layout.js";
 import type { UpOptions } from "./options.js";
-import { panel } from "./panel.js";
+import { downHint, panel } from "./panel.js";
 import { decideSite } from "./plan.js";
 import { findPrograms } from "./programs.js";
 import { textReport } from "./report.js";
@@ -23,11 +23,13 @@ export async function up(options: UpOptions, output: UpOutput): Promise<ExitCode
   const signals = untilSignalled();
   if (output !== "foreground") {
     const endpoints = await startInBackground(options, programs, report, signals.first);
-    process.stdout.write(output === "json" ? `${JSON.stringify(endpoints, null, 2)}\n` : panel(endpoints, false));
+    process.stdout.write(
+      output === "json" ? `${JSON.stringify(endpoints, null, 2)}\n` : panel(endpoints, downHint(endpoints.directory)),
+    );
     return EXIT.ok;
   }
   const site = await startSite(options, programs, report, signals.first);
-  process.stdout.write(panel(site.endpoints, true));
+  process.stdout.write(panel(site.endpoints, "Ctrl-C stops it; accounts and files stay for the next start."));
   await signals.wait();
   process.stderr.write("\n");
   await site.stop(signals.second);

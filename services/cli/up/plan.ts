@@ -1,5 +1,6 @@
 import type { z } from "zod";
 import { renderBalancer } from "#balancer/template.js";
+import { ALERT_RULES, renderPrometheus } from "#monitoring/prometheus.js";
 import { CliError, EXIT } from "../errors.js";
 import type { SiteLayout } from "../layout.js";
 import { DEFAULT_BASE_PORT, DEFAULT_NODES, type UpOptions } from "./options.js";
@@ -12,6 +13,7 @@ export const DRAIN_MS = 10_000;
 /** HAProxy runs in its own directory, so this path is never too long for a socket's address. */
 export const HAPROXY_SOCKET = "haproxy.sock";
 export const SITE_NAME = "local";
+const ETCD_NAME = "etcd-1";
 
 export interface NodePorts {
   readonly sftp: number;
@@ -169,13 +171,13 @@ export function etcdUrl(plan: SitePlan): string {
 export function etcdArguments(plan: SitePlan): string[] {
   const peer = `http://${LOOPBACK}:${plan.ports.etcdPeer}`;
   return [
-    "--name=etcd-1",
+    `--name=${ETCD_NAME}`,
     `--data-dir=${plan.layout.etcd}`,
     `--listen-client-urls=${etcdUrl(plan)}`,
     `--advertise-client-urls=${etcdUrl(plan)}`,
     `--listen-peer-urls=${peer}`,
     `--initial-advertise-peer-urls=${peer}`,
-    `--initial-cluster=etcd-1=${peer}`,
+    `--initial-cluster=${ETCD_NAME}=${peer}`,
     // A group of commits is one transaction, and larger than the default of 128 operations.
     "--max-txn-ops=1024",
     "--election-timeout=1000",
@@ -188,28 +190,16 @@ export function etcdArguments(plan: SitePlan): string[] {
   ];
 }
 
-/** JSON is YAML, so prometheus.yml is written as JSON. */
 export function prometheusConfig(plan: SitePlan): string {
-  const job = (name: string, targets: readonly { port: number; labels?: Record<string, string> }[]) => ({
-    job_name: name,
-    static_configs: targets.map(({ port, labels }) => ({
-      targets: [`${LOOPBACK}:${port}`],
-      ...(labels === undefined ? {} : { labels }),
-    })),
+  const at = (name: string, port: number) => ({ name, host: LOOPBACK, port });
+  return renderPrometheus({
+    site: plan.file.site,
+    nodes: plan.nodes.map((node) => at(node.name, node.ports.admin)),
+    balancers: [at("haproxy", plan.ports.haproxyStats)],
+    etcd: [at(ETCD_NAME, plan.ports.etcdClient)],
+    prometheus: { host: LOOPBACK, port: plan.ports.prometheus },
+    ruleFiles: [ALERT_RULES],
   });
-  const config = {
-    global: { scrape_interval: "5s", evaluation_interval: "5s" },
-    scrape_configs: [
-      job(
-        "longshore",
-        plan.nodes.map((node) => ({ port: node.ports.admin, labels: { node: node.name } })),
-      ),
-      job("haproxy", [{ port: plan.ports.haproxyStats }]),
-      job("etcd", [{ port: plan.ports.etcdClient }]),
-      job("prometheus", [{ port: plan.ports.prometheus }]),
-    ],
-  };
-  return `${JSON.stringify(config, null, 2)}\n`;
 }
 
 export function prometheusArguments(plan: SitePlan): string[] {

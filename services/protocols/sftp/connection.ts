@@ -87,6 +87,10 @@ export class SftpConnection {
     this.#readIdentification();
   }
 
+  get client(): Endpoint {
+    return this.#options.client;
+  }
+
   /** The account, once logged in. */
   get account(): string | undefined {
     return this.#account;

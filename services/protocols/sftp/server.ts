@@ -39,10 +39,17 @@ export interface SftpServer {
   greet(socket: Socket): void;
   /** Connections, logged in or not. */
   connections(): number;
+  clients(): readonly ConnectedClient[];
   /** Accepts nothing new; what runs goes on. Resolves when no connection is left. */
   drain(): Promise<void>;
   /** Ends every connection. Resolves when all are gone, their sessions' last commits included. Idempotent. */
   close(reason: string): Promise<void>;
+}
+
+/** Who is connected, by the address that counts: the client's own, also behind a balancer. */
+export interface ConnectedClient extends Endpoint {
+  /** Undefined before the login. */
+  readonly account: string | undefined;
 }
 
 /** An ssh2 server of one set of host keys and algorithms. It listens nowhere: sockets are handed to it. */
@@ -147,6 +154,7 @@ export function createSftpServer(options: SftpServerOptions): SftpServer {
       holdSilently(socket, HEALTH_CHECK_MS);
     },
     connections: () => connections.size,
+    clients: () => [...connections].map(({ client, account }) => ({ ...client, account })),
     drain() {
       accepting = false;
       return whenNoneIsLeft();

@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Site } from "../site.js";
+import type { NewAccount } from "../site.js";
 import { RawSftp } from "./raw-sftp.js";
 
 /** A key pair for one test process: made once, used by all its partners. */
@@ -19,6 +19,19 @@ function keyPair(): { privateKeyFile: string; publicKey: string } {
   return keys;
 }
 
+/** What a partner needs of a site, however that was started. */
+export interface PartnerSite {
+  endpoints(): {
+    readonly sftp: { readonly host: string; readonly port: number };
+    /** Absent where the test can't look at it. */
+    readonly storage?: { readonly path: string } | undefined;
+  };
+  /** Throws where partners' only way to a node is the balancer. */
+  node(index: number): { readonly sftpPort: number };
+  /** Resolves when every node knows it. */
+  addAccount(name: string, account: NewAccount): Promise<void>;
+}
+
 export interface PartnerOptions {
   /** Relative to the storage root; default: the account's name. Two partners may share one. */
   readonly home?: string;
@@ -33,7 +46,7 @@ export class Partner {
   readonly work: string;
 
   private constructor(
-    private readonly site: Site,
+    private readonly site: PartnerSite,
     readonly name: string,
     readonly password: string,
     readonly home: string,
@@ -46,7 +59,7 @@ export class Partner {
   }
 
   /** Adds the account and resolves when every node knows it. */
-  static async add(site: Site, name: string, options: PartnerOptions = {}): Promise<Partner> {
+  static async add(site: PartnerSite, name: string, options: PartnerOptions = {}): Promise<Partner> {
     const { privateKeyFile, publicKey } = keyPair();
     const password = `${name}-Pa55 word`;
     await site.addAccount(name, {
@@ -82,11 +95,15 @@ export class Partner {
 
   /** Where a file of this account really lies: what a test looks at when it trusts no protocol. */
   stored(...parts: readonly string[]): string {
-    return join(this.site.endpoints().storage.path, this.home, ...parts);
+    const { storage } = this.site.endpoints();
+    if (storage === undefined) throw new Error("this site's storage can't be looked at from here");
+    return join(storage.path, this.home, ...parts);
   }
 
   /** A raw session through the balancer. */
-  raw(options: { readonly port?: number; readonly replyMs?: number } = {}): Promise<RawSftp> {
+  raw(
+    options: { readonly port?: number; readonly replyMs?: number; readonly deadlineMs?: number } = {},
+  ): Promise<RawSftp> {
     return RawSftp.connect({ host: this.host, port: this.port, user: this.name, ...this.secret(), ...options });
   }
 

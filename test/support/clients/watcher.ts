@@ -19,11 +19,14 @@ export class Watcher {
   private stopped = false;
   private readonly watching: Promise<void>;
 
-  constructor(
-    private readonly site: Site,
-    private readonly partner: Partner,
-  ) {
+  /** `connect` gives a session of the watching account; called again, with the next number, when one is lost. */
+  constructor(private readonly connect: (turn: number) => Promise<RawSftp>) {
     this.watching = this.watch();
+  }
+
+  /** Looks on through each of the nodes in turn. */
+  static overNodes(site: Site, partner: Partner): Watcher {
+    return new Watcher((turn) => partner.rawOn(turn % site.endpoints().nodes.length, { replyMs: 20_000 }));
   }
 
   /** From now on this name may hold any of these contents, and nothing else. */
@@ -45,10 +48,10 @@ export class Watcher {
   }
 
   private async watch(): Promise<void> {
-    for (let node = 0; !this.stopped; node++) {
+    for (let turn = 0; !this.stopped; turn++) {
       let session: RawSftp | undefined;
       try {
-        session = await this.partner.rawOn(node % this.site.endpoints().nodes.length, { replyMs: 20_000 });
+        session = await this.connect(turn);
         while (!this.stopped) await this.look(session);
       } catch {
         // The node was killed, or isn't back yet: the next one.
