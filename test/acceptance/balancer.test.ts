@@ -23,6 +23,7 @@ test("HAProxy itself accepts the configuration in all its forms", async () => {
   const forms: readonly BalancerOptions[] = [
     plain,
     { ...plain, admin: { host: "127.0.0.1", port: 8000 } },
+    { ...plain, metrics: { host: "0.0.0.0", port: 8405 } },
     { ...plain, sftp: [...plain.sftp, { host: "::1", port: 2022 }], runAs: { user: "haproxy", group: "haproxy" } },
     { ...plain, log: "/dev/log local0", threads: 1, maxConnections: 100, checks: { intervalMs: 2_000, rise: 2 } },
   ];

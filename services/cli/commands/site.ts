@@ -60,7 +60,8 @@ export function addSiteCommands(program: Command): void {
     .action(async (options: ClientOptions & { readonly json?: boolean }) => {
       const own = ownSite(options);
       const endpoints = own === undefined ? siteEndpoints(options) : await handOver(own, HAND_OVER);
-      const end = own === undefined ? downHint(endpoints.directory) : "Stop it with: docker compose down";
+      const file = own?.etcd === undefined ? "-f compose/compose.standalone.yaml " : "";
+      const end = own === undefined ? downHint(endpoints.directory) : `Stop it with: docker compose ${file}down`;
       process.stdout.write(options.json || options.output === "json" ? json(endpoints) : panel(endpoints, end));
     });
   withSite(program.command("status").description("how the site is")).action(status);
