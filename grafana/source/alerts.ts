@@ -23,6 +23,9 @@ export interface AlertGroup {
 /** Below this share of the volume the storage is nearly full. */
 export const STORAGE_LOW = 0.1;
 
+/** Event-loop lag past which a node is overloaded, in seconds: every request there waits that long now and then. */
+export const LAG_HIGH_S = 0.5;
+
 /** A target that never answered is a slot that nobody uses yet: it is no fault until a day after it was last there. */
 const wasUp = (job: string) => `up{job="${job}"} == 0 and max_over_time(up{job="${job}"}[1d]) == 1`;
 /** 0 rather than nothing where no node can be asked. */
@@ -93,7 +96,7 @@ const nodes: AlertGroup = {
     },
     {
       name: "LongshoreNodeOverloaded",
-      expression: `avg_over_time(longshore_event_loop_lag_seconds[5m]) > 0.25`,
+      expression: `avg_over_time(longshore_event_loop_lag_seconds[5m]) > ${LAG_HIGH_S}`,
       holds: "2m",
       severity: "warning",
       summary: "{{ $labels.node }} of {{ $labels.site }} answers late, by {{ $value | humanizeDuration }}",
@@ -264,7 +267,8 @@ and on (site, node)
       expression: `sum by (site, balancer, server) (increase(haproxy_server_check_up_down_total{${sftpServers}}[15m])) > 3`,
       holds: "0s",
       severity: "warning",
-      summary: "{{ $labels.server }} of {{ $labels.site }} went down {{ $value | humanize }} times within 15 minutes",
+      summary:
+        '{{ $labels.server }} of {{ $labels.site }} went down {{ $value | printf "%.0f" }} times within 15 minutes',
       description: "As {{ $labels.balancer }} sees it. Each time the sessions there end.",
     },
     {
@@ -303,7 +307,8 @@ or sum by (site) (up{job="etcd"}) < floor(count by (site) (up{job="etcd"}) / 2) 
       expression: `increase(etcd_server_leader_changes_seen_total[15m]) > 3`,
       holds: "0s",
       severity: "warning",
-      summary: "{{ $labels.member }} of {{ $labels.site }} saw {{ $value | humanize }} leaders within 15 minutes",
+      summary:
+        '{{ $labels.member }} of {{ $labels.site }} saw {{ $value | printf "%.0f" }} leader changes within 15 minutes',
       description: "Slow disks or a bad network between the members; commits stall for a second each time.",
     },
     {
@@ -329,7 +334,7 @@ or sum by (site) (up{job="etcd"}) < floor(count by (site) (up{job="etcd"}) / 2) 
       holds: "1m",
       severity: "warning",
       summary:
-        "{{ $labels.node }} of {{ $labels.site }}: {{ $value | humanize }} calls to etcd failed within 5 minutes",
+        '{{ $labels.node }} of {{ $labels.site }}: {{ $value | printf "%.0f" }} calls to etcd failed within 5 minutes',
       description: "Some commits and changes were late or failed. If etcd is well, look at the network to it.",
     },
   ],

@@ -1,4 +1,5 @@
 import type { Dashboard } from "@grafana/grafana-foundation-sdk/dashboard";
+import { LAG_HIGH_S } from "./alerts.js";
 import { dashboard, type Page } from "./dashboard.js";
 import { graph, type StatOptions, stat } from "./panels.js";
 import { NODE_STATE_WORDS, nodeState, quantile, RATE, rate } from "./queries.js";
@@ -244,7 +245,7 @@ const processRow: Row = {
       unit: "s",
       steps: [
         [0.1, "yellow"],
-        [0.25, "red"],
+        [LAG_HIGH_S, "red"],
       ],
       queries: [{ expression: `longshore_event_loop_lag_seconds{${NODE}}`, legend: "longest" }],
       width: 8,

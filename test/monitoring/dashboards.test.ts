@@ -22,9 +22,11 @@ describe("what is generated", () => {
       assert.equal(readFileSync(join(GRAFANA, path), "utf8"), content, `grafana/${path} is stale: run npm run grafana`);
   });
 
-  test("is all that lies beside it: no dashboard is left over", () => {
-    for (const folder of ["dashboards", "provisioning/datasources", "provisioning/dashboards"])
-      for (const name of readdirSync(join(GRAFANA, folder)))
+  test("is all that lies there: no rule file or dashboard is left over", () => {
+    for (const folder of ["alerts", "dashboards", "provisioning/datasources", "provisioning/dashboards"])
+      for (const { name } of readdirSync(join(GRAFANA, folder), { withFileTypes: true }).filter((each) =>
+        each.isFile(),
+      ))
         assert.ok(generatedFiles().has(`${folder}/${name}`), `grafana/${folder}/${name} comes from nowhere: remove it`);
   });
 
