@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, mkdirSync, statSync } from "node:fs";
+import { chownSync, mkdirSync, statSync } from "node:fs";
 import { join, posix } from "node:path";
 import { z } from "zod";
 import { askAdmin } from "../admin-client.js";
@@ -129,7 +129,6 @@ class SharedDirectory {
   #makeDirectory(parts: readonly string[]): void {
     const directory = join(this.#to.mounted, ...parts);
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    chmodSync(directory, 0o700);
     chownSync(directory, this.#owner.uid, this.#owner.gid);
   }
 }
