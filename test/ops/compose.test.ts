@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { ALERT_GROUPS } from "../../grafana/source/alerts.js";
 import { bytes, sha256, sha256OfFileSync, writeContent } from "../support/clients/content.js";
 import { ensureClients } from "../support/clients/install.js";
 import { sftp, startSftp } from "../support/clients/openssh.js";
 import { Partner } from "../support/clients/partner.js";
 import { report, run, succeeded, tell, until } from "../support/clients/run.js";
 import { BALANCERS, type ComposeSite, MEMBERS, NODES, ROOT, startCompose } from "../support/compose.js";
-import { instantQuery } from "../support/prometheus.js";
+import { instantQuery, rules } from "../support/prometheus.js";
 
 /**
  * The appliance in containers, as an evaluator meets it, on a real engine. The faults that take longer are in `full/`
@@ -101,7 +102,7 @@ describe("docker compose up", () => {
     await site.nodesAre("ready");
   });
 
-  test("Prometheus sees everything that runs, and misses no alert rule", async () => {
+  test("Prometheus sees everything that runs, and has loaded every alert rule", async () => {
     const wanted = {
       longshore: NODES.length,
       haproxy: BALANCERS.length,
@@ -120,6 +121,9 @@ describe("docker compose up", () => {
       },
       { deadlineMs: 30_000, everyMs: 500 },
     );
+    const loaded = await rules(url);
+    const expected = ALERT_GROUPS.flatMap((group) => group.alerts.map(({ name }) => name));
+    assert.deepEqual(loaded.map(({ name }) => name).sort(), expected.sort());
   });
 
   test("`down` and `up` again keep accounts and files", async () => {

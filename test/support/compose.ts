@@ -246,7 +246,7 @@ export class ComposeSite implements PartnerSite {
         const nodes = await this.nodes();
         return names.every((name) => nodes.some((node) => node.name === name && node.state === state));
       },
-      { deadlineMs, everyMs: 100 },
+      { deadlineMs, everyMs: 250 },
     );
   }
 
@@ -275,7 +275,7 @@ export class ComposeSite implements PartnerSite {
           const { status, health } = this.state(service);
           return status === "running" && (health === undefined || health === "healthy");
         },
-        { deadlineMs: HEALTHY_MS, everyMs: 200 },
+        { deadlineMs: HEALTHY_MS, everyMs: 500 },
       );
     }
   }

@@ -79,8 +79,7 @@ export function balancerConfig({ LONGSHORE_NET: net }: ContainerEnvironment): st
   });
 }
 
-/** As the containers of Prometheus and Alertmanager see them. */
-/** The tests of the rules lie beside them. */
+/** As the containers of Prometheus and Alertmanager see them. The rules' own tests lie beside them. */
 const ALERT_RULES = "/etc/longshore/alerts/longshore.yaml";
 export const MAIL_PASSWORD = "/run/secrets/alert_mail_password";
 
