@@ -10,6 +10,8 @@ import { Socket } from "node:net";
 const READ_BYTES = 256 << 10;
 /** From here on a read is bulk, and the next one is lent. */
 const BULK = 16 << 10;
+/** With less room than this a memory is full. */
+const LEAST_ROOM = 64 << 10;
 /** Kept for reuse (8 MiB); what is above goes to the collector. */
 const MOST_KEPT = 32;
 
@@ -17,13 +19,16 @@ const MOST_KEPT = 32;
 const common = Buffer.allocUnsafeSlow(READ_BYTES);
 const kept: Buffer[] = [];
 
-/**
- * Whether anything still holds a part of the memory that a read was shown in. `later`: it is held in order, and free when a
- * later read's is. `unknown`: it is not used again.
- */
-export type Holding = "free" | "later" | "unknown";
-/** Told after each read that was shown to the socket's "data" listeners where it lies. */
-export type Borrower = (memory: ArrayBufferLike) => Holding;
+/** Who may hold parts of the memory that reads are shown in, and lets go of them in the order in which they came. */
+export interface Borrower {
+  /**
+   * Told after each read that was shown to the socket's "data" listeners where it lies: what `passed` has to reach before
+   * nobody holds any of it. Undefined: that can't be known, and the memory is not used again.
+   */
+  shown(memory: ArrayBufferLike): number | undefined;
+  /** Only ever grows. */
+  readonly passed: number;
+}
 
 const readsOf = new WeakMap<Socket, Reads>();
 
@@ -44,7 +49,7 @@ export function withOwnReads(accepted: Socket): Socket {
     readable: true,
     writable: true,
     onread: {
-      buffer: () => reads.memory,
+      buffer: () => reads.room,
       callback: (bytes: number, memory: Uint8Array) => reads.take(bytes, memory),
     },
   };
@@ -72,40 +77,58 @@ export function returnReads(socket: Socket): void {
 class Reads {
   socket: Socket | undefined;
   borrower: Borrower | undefined;
-  /** Where the next read goes. */
-  memory: Buffer = common;
-  /** Shown, and held by somebody for now. */
-  #held: Buffer[] = [];
+  /** Where reads go, and what the next one may fill: what lies before it is held by somebody. */
+  #memory: Buffer = common;
+  room: Buffer = common;
+  /** Full of what was shown, oldest first, and from when on nobody holds it. */
+  #held: { readonly memory: Buffer; readonly until: number }[] = [];
 
   /** False: no more for now. Called by Node within the read. */
   take(bytes: number, memory: Uint8Array): boolean {
     const socket = this.socket as Socket;
     const chunk = Buffer.from(memory.buffer, memory.byteOffset, bytes);
-    if (this.borrower === undefined) this.#held = [];
-    else if (this.memory !== common && socket.readableFlowing === true && socket.readableLength === 0) {
+    const borrower = this.borrower;
+    if (borrower === undefined) this.#forget();
+    else if (this.#memory !== common && socket.readableFlowing === true && socket.readableLength === 0) {
       socket.emit("data", chunk);
-      this.#afterLoan(this.borrower?.(memory.buffer) ?? "unknown", bytes);
+      this.#afterLoan(borrower, borrower.shown(memory.buffer), bytes);
       return true;
-    }
-    if (this.memory !== common) this.#use(common);
-    else if (bytes >= BULK && this.borrower !== undefined) this.memory = takeMemory();
+    } else if (this.#memory === common && bytes >= BULK) this.#use(takeMemory());
+    // Copied, so that the next read may go to the same place.
     return socket.push(Buffer.from(chunk));
   }
 
-  #afterLoan(holding: Holding, bytes: number): void {
-    if (holding === "free") {
-      for (const memory of this.#held.splice(0)) giveMemory(memory);
-      if (bytes < BULK) this.#use(common);
+  #afterLoan(borrower: Borrower, until: number | undefined, bytes: number): void {
+    while (this.#held[0] !== undefined && this.#held[0].until <= borrower.passed) {
+      giveMemory((this.#held.shift() as { memory: Buffer }).memory);
+    }
+    if (until === undefined) {
+      this.#use(bytes < BULK ? common : takeMemory());
       return;
     }
-    if (holding === "later") this.#held.push(this.memory);
-    this.memory = bytes < BULK ? common : takeMemory();
+    if (until <= borrower.passed) {
+      this.room = this.#memory;
+      if (bytes >= BULK) return;
+      giveMemory(this.#memory);
+      this.#use(common);
+      return;
+    }
+    // The next read goes behind this one: of a client that is faster than the storage many small ones may wait.
+    this.room = this.room.subarray(bytes);
+    if (this.room.length >= LEAST_ROOM) return;
+    this.#held.push({ memory: this.#memory, until });
+    this.#use(takeMemory());
   }
 
-  /** What was read into until now is free. */
+  /** The loan is over, and nobody says any more what is held. */
+  #forget(): void {
+    this.#held = [];
+    if (this.#memory !== common) this.#use(common);
+  }
+
   #use(memory: Buffer): void {
-    giveMemory(this.memory);
-    this.memory = memory;
+    this.#memory = memory;
+    this.room = memory;
   }
 }
 

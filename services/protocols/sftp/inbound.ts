@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import type { Connection, ServerChannel } from "ssh2";
-import { borrowReads, type Holding, returnReads } from "../net/reads.js";
+import { type Borrower, borrowReads, returnReads } from "../net/reads.js";
 
 /**
  * Lends a connection's bulk reads to ssh2 (net/reads.ts). ssh2 decrypts a packet where it lies and hands out views of it, so
@@ -26,23 +26,29 @@ const CHANNEL_DATA = 94;
 const ASSEMBLING = new Set(["AESGCMDecipherBinding", "ChaChaPolyDecipherBinding"]);
 /** OpenSSH's packets of channel data are 32 KiB and a little. */
 const ASSEMBLED_BYTES = 40 << 10;
+/** Of such memory kept by a connection for reuse: as much as the channel's window needs, one packet in a few. */
+const MOST_ASSEMBLIES = 16;
 
-/** The end of the loan; undefined where none could be made. */
-export function lendReads(client: Connection, channel: ServerChannel, socket: Socket): (() => void) | undefined {
+export interface Loan {
+  /** The channel's listener has done with so many bytes more, in order. */
+  pass(bytes: number): void;
+  end(): void;
+}
+
+/** Undefined where none could be made. */
+export function lendReads(client: Connection, channel: ServerChannel, socket: Socket): Loan | undefined {
   // The one cast here; checked field by field.
   const protocol = (client as unknown as { _protocol?: Partial<PrivateProtocol> })._protocol;
   const id = (channel as unknown as { incoming?: { id?: unknown } }).incoming?.id;
   if (protocol === undefined || typeof id !== "number" || typeof protocol._onPayload !== "function") return undefined;
   if (typeof protocol._decipher?._onPayload !== "function") return undefined;
-  const watch = new Watch(protocol as PrivateProtocol, channel, id);
-  if (!borrowReads(socket, (memory) => watch.holding(memory))) return undefined;
-  return () => {
-    returnReads(socket);
-    watch.end();
-  };
+  const watch = new Watch(protocol as PrivateProtocol, channel, socket, id);
+  return borrowReads(socket, watch) ? watch : undefined;
 }
 
-class Watch {
+class Watch implements Borrower, Loan {
+  /** Bytes of the channel that its listener has done with. */
+  passed = 0;
   readonly #protocol: PrivateProtocol;
   readonly #channel: ServerChannel;
   readonly #channelId: number;
@@ -52,32 +58,42 @@ class Watch {
   /** The decipher's packet, and the memory that it may be put together in. */
   #packet: Buffer | null = null;
   #assembly: Buffer | undefined;
+  /** What the channel holds for now, oldest first, and what is free. */
+  readonly #heldAssemblies: { readonly memory: Buffer; readonly until: number }[] = [];
+  readonly #spareAssemblies: Buffer[] = [];
+  readonly #socket: Socket;
 
-  constructor(protocol: PrivateProtocol, channel: ServerChannel, channelId: number) {
+  constructor(protocol: PrivateProtocol, channel: ServerChannel, socket: Socket, channelId: number) {
     this.#protocol = protocol;
     this.#channel = channel;
+    this.#socket = socket;
     this.#channelId = channelId;
   }
 
-  holding(memory: ArrayBufferLike): Holding {
+  pass(bytes: number): void {
+    this.passed += bytes;
+  }
+
+  shown(memory: ArrayBufferLike): number | undefined {
     const decipher = this.#protocol._decipher;
     // New keys bring a new decipher, and a key exchange a handler of its own: those packets passed unseen.
     if (decipher !== this.#decipher || decipher._onPayload !== this.#onPayload) {
       this.#watch(decipher);
-      return "unknown";
+      return undefined;
     }
     if (this.#foreign) {
       this.#foreign = false;
-      return "unknown";
+      return undefined;
     }
     for (const part of [this.#packet, ...Object.values(decipher)]) {
-      if (ArrayBuffer.isView(part) && part.buffer === memory) return "unknown";
+      if (ArrayBuffer.isView(part) && part.buffer === memory) return undefined;
     }
     // Paused, because the storage is slower than the client: the channel gives what it holds in order.
-    return this.#channel.readableLength > 0 ? "later" : "free";
+    return this.passed + this.#channel.readableLength;
   }
 
   end(): void {
+    returnReads(this.#socket);
     const decipher = this.#decipher;
     if (decipher === undefined) return;
     if (decipher._onPayload === this.#onPayload) decipher._onPayload = this.#protocol._onPayload;
@@ -104,7 +120,7 @@ class Watch {
       get: () => {
         const length = decipher._len ?? 0;
         if (this.#packet === null && length > 0 && length <= ASSEMBLED_BYTES) {
-          this.#assembly ??= Buffer.allocUnsafeSlow(ASSEMBLED_BYTES);
+          this.#assembly ??= this.#freeAssembly();
           this.#packet = this.#assembly.subarray(0, length);
         }
         return this.#packet;
@@ -115,12 +131,25 @@ class Watch {
     });
   }
 
+  #freeAssembly(): Buffer {
+    while (this.#heldAssemblies[0] !== undefined && this.#heldAssemblies[0].until <= this.passed) {
+      const { memory } = this.#heldAssemblies.shift() as { memory: Buffer };
+      if (this.#spareAssemblies.length < MOST_ASSEMBLIES) this.#spareAssemblies.push(memory);
+    }
+    return this.#spareAssemblies.pop() ?? Buffer.allocUnsafeSlow(ASSEMBLED_BYTES);
+  }
+
   readonly #onPayload = (payload: Buffer): unknown => {
     const foreign = payload[0] !== CHANNEL_DATA || payload.length < 5 || recipientOf(payload) !== this.#channelId;
     if (foreign) this.#foreign = true;
     const assembled = payload.buffer === this.#assembly?.buffer;
     const result = this.#protocol._onPayload(payload);
-    if (assembled && (foreign || this.#channel.readableLength > 0)) this.#assembly = undefined;
+    if (assembled && (foreign || this.#channel.readableLength > 0)) {
+      if (!foreign && this.#assembly !== undefined) {
+        this.#heldAssemblies.push({ memory: this.#assembly, until: this.passed + this.#channel.readableLength });
+      }
+      this.#assembly = undefined;
+    }
     return result;
   };
 }

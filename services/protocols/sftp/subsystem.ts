@@ -7,7 +7,7 @@ import type { Logger } from "#lib/logger.js";
 import type { Session } from "#sessions/contract.js";
 import { PacketStream } from "./codec.js";
 import { Handler } from "./handler.js";
-import { lendReads } from "./inbound.js";
+import { type Loan, lendReads } from "./inbound.js";
 import { Meter, type SftpObserver } from "./meter.js";
 import { RawChannel, selfTest } from "./raw-channel.js";
 import { Reader } from "./reader.js";
@@ -75,7 +75,7 @@ class Subsystem implements SftpSubsystem {
   readonly #stream = new PacketStream();
   readonly #replies: Replies;
   readonly #handler: Handler;
-  readonly #endLoan: (() => void) | undefined;
+  readonly #loan: Loan | undefined;
   #lastActivity = monotonicMs();
   #paused = false;
   #finishing = false;
@@ -94,7 +94,7 @@ class Subsystem implements SftpSubsystem {
     const reader = new Reader(this.#replies, raw);
     const replies = this.#replies;
     this.#handler = new Handler({ session, replies, reader, meter, logger, maxHandles: settings.maxHandles });
-    this.#endLoan = lendReads(client, channel, socket);
+    this.#loan = lendReads(client, channel, socket);
     channel.on("data", this.#onData);
     channel.on("end", this.#onEnd);
     channel.on("close", this.#onClose);
@@ -125,7 +125,7 @@ class Subsystem implements SftpSubsystem {
     this.#client.off("handshake", this.#onWake);
     this.#socket.off("drain", this.#onWake);
     this.#socket.off("data", this.#onHeldData);
-    this.#endLoan?.();
+    this.#loan?.end();
     this.#handler.end();
     this.#replies.close();
     this.#meter.report();
@@ -139,6 +139,7 @@ class Subsystem implements SftpSubsystem {
     this.#lastActivity = monotonicMs();
     this.#meter.received(chunk.length);
     this.#stream.push(chunk);
+    this.#loan?.pass(chunk.length);
     this.#take();
   };
 
