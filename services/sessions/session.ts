@@ -1,5 +1,5 @@
 import type { Actor, CommitEngine } from "#commit/engine.js";
-import type { Account } from "#config/schema.js";
+import type { EffectiveAccount } from "#config/effective.js";
 import { LongshoreError } from "#lib/errors.js";
 import type { Logger } from "#lib/logger.js";
 import type { PartialName, StatChange, Store } from "#storage/contract.js";
@@ -28,7 +28,7 @@ export interface SessionOptions {
   readonly clientAddress: string;
   readonly protocol: string;
   /** The account as it is configured now; throws once it is gone. */
-  readonly account: () => Account;
+  readonly account: () => EffectiveAccount;
   readonly power: () => boolean;
   /** Why the storage can't be used at all now, if so. */
   readonly storageFault: () => LongshoreError | undefined;
@@ -379,7 +379,7 @@ export class AccountSession implements Session {
   /** Made at the first use of it, so that a new account's first session needs no administrator. */
   #homePath(): Promise<string> {
     const account = this.#account();
-    const home = account.home ?? account.name;
+    const { home } = account;
     this.#home ??= this.#store.ensureHome(home).then(() => home);
     this.#home.catch(() => {
       this.#home = undefined;
@@ -391,7 +391,7 @@ export class AccountSession implements Session {
     return { account: this.account, path };
   }
 
-  #account(): Account {
+  #account(): EffectiveAccount {
     return this.#options.account();
   }
 
