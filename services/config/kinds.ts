@@ -12,8 +12,9 @@ import {
   type SshKey,
   sshKeySchema,
 } from "./entries.js";
+import type { Fault } from "./errors.js";
 import { HOST_KEY_PREFIX } from "./host-keys.js";
-import { formFields, KINDS, type Kind, type Migrations, toOurForm } from "./migrations.js";
+import { formFields, KINDS, type Kind, type Migrations, ourForm, toOurForm } from "./migrations.js";
 import { type Account, accountSchema, type Site, siteSchema } from "./schema.js";
 
 /** What an entry of each kind holds. */
@@ -107,6 +108,12 @@ export function decodeValue<K extends Kind>(
   return value;
 }
 
+/** Why an entry of a later version isn't written over. */
+export const NEWER_FORM: Fault = {
+  path: "schema",
+  message: "what is stored is of a newer form than this node knows: write it through an upgraded node",
+};
+
 /** As it is written to the store. */
 export function encodeValue<K extends Kind>(kind: K, value: ByKind[K]): string {
   return JSON.stringify({ ...formFields(kind), ...value });
@@ -114,10 +121,12 @@ export function encodeValue<K extends Kind>(kind: K, value: ByKind[K]): string {
 
 /** Whether a stored entry is of a newer form than ours: writing it anew would lose what we don't know. */
 export function isNewerForm(kind: Kind, text: string): boolean {
-  const stored: unknown = JSON.parse(text);
-  if (!isRecord(stored)) return false;
-  const form = toOurForm(kind, stored);
-  return !form.readable || form.tolerant;
+  try {
+    const stored: unknown = JSON.parse(text);
+    return isRecord(stored) && typeof stored.schema === "number" && stored.schema > ourForm(kind);
+  } catch {
+    return false;
+  }
 }
 
 function assertNamed(kind: Kind, name: string, value: object): void {

@@ -37,7 +37,7 @@ export function toOurForm(
 ): Form {
   const { schema = 1, readableBy = schema, ...rest } = stored;
   const steps = migrations[kind];
-  const ours = steps.length + 1;
+  const ours = ourForm(kind, migrations);
   if (!isForm(schema) || !isForm(readableBy) || readableBy > schema) {
     return { readable: false, why: "schema and readableBy must be whole numbers from 1, readableBy at most schema" };
   }
@@ -49,9 +49,13 @@ export function toOurForm(
   return { readable: true, fields, tolerant: false };
 }
 
+export function ourForm(kind: Kind, migrations: Migrations = MIGRATIONS): number {
+  return migrations[kind].length + 1;
+}
+
 /** The form in which we write, as fields of the entry; form 1 isn't spelled out, so that the first version reads it. */
 export function formFields(kind: Kind, migrations: Migrations = MIGRATIONS): { schema?: number } {
-  const ours = migrations[kind].length + 1;
+  const ours = ourForm(kind, migrations);
   return ours === 1 ? {} : { schema: ours };
 }
 
