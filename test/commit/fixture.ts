@@ -35,7 +35,7 @@ export interface World {
   node(): Promise<TestNode>;
 }
 
-export async function createWorld(local = true): Promise<World> {
+export async function createWorld(local = true, configOf = fixedConfig): Promise<World> {
   const top = await mkdtemp(join(tmpdir(), "longshore-commit-"));
   const root = join(top, "storage");
   await import("node:fs/promises").then(({ mkdir }) => mkdir(root));
@@ -47,7 +47,7 @@ export async function createWorld(local = true): Promise<World> {
     await coordination.close();
     await rm(top, { recursive: true, force: true });
   });
-  const config = fixedConfig(siteId);
+  const config = configOf(siteId);
   let count = 0;
   return {
     root,
