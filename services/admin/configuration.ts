@@ -12,7 +12,7 @@ const SMALL_LIMIT = 1_024;
 const rollbackSchema = z.strictObject({ revision: z.int().min(1), dryRun: z.boolean().default(false) });
 
 /** The whole site as one document (config/document.ts): read, compared, applied in one step, and taken back. */
-export function configurationRoutes(router: Router, { documents, logger }: AdminParts): void {
+export function configurationRoutes(router: Router, { documents, logger, members, node }: AdminParts): void {
   router.get("/api/v1/config", async (ctx) => {
     const { document, revision } = await documents.document(flag(ctx.query.hashes, "hashes", false));
     ctx.set("etag", entityTag(revision));
@@ -64,6 +64,26 @@ export function configurationRoutes(router: Router, { documents, logger }: Admin
     logger.info("the configuration was rolled back", { to: revision, revision: applied.revision });
     ctx.body = applied;
   });
+
+  router.post("/api/v1/config/rotate-key", async (ctx) => {
+    const [key = ""] = node.sealKeys();
+    const lacking = lackingKey(key, members.list());
+    if (lacking.length > 0) {
+      const detail = `the key ${key} isn't on ${lacking.join(", ")} yet: add it to their cluster key files first`;
+      throw new HttpError(409, "Not every node has the key", detail);
+    }
+    const rotated = await documents.rotateKey();
+    logger.info("all secrets are sealed with the cluster key file's first key", { ...rotated, by: actorOf(ctx) });
+    ctx.body = rotated;
+  });
+}
+
+/** Nodes that couldn't read what is sealed with this key. Pure. */
+export function lackingKey(
+  key: string,
+  nodes: readonly { name: string; sealKeys?: readonly string[] | undefined }[],
+): string[] {
+  return nodes.filter(({ sealKeys }) => sealKeys?.includes(key) !== true).map(({ name }) => name);
 }
 
 function flag(value: string | string[] | undefined, name: string, absent: boolean): boolean {

@@ -16,6 +16,8 @@ export interface NodeView {
   incarnation(): string | undefined;
   leaseUsable(): boolean;
   config(): ConfigStatus;
+  /** Ids of the cluster keys that it has, the one that it seals with first. */
+  sealKeys(): readonly string[];
   load(): NodeLoad;
   /** Open connections, by the client's own address; `account` is undefined before the login. */
   clients(): readonly { readonly address: string; readonly port: number; readonly account: string | undefined }[];

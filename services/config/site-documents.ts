@@ -24,6 +24,7 @@ import { type Fault, faultsOf, InvalidConfigError, StaleRevisionError } from "./
 import { type ChangeNote, type PastChange, pastChanges, valuesAt } from "./history.js";
 import { type ByKind, decodeValue, KIND_RULES, keyOf, kindOf } from "./kinds.js";
 import type { Kind } from "./migrations.js";
+import { type Rotated, rotateClusterKey } from "./rotation.js";
 import type { Expectation } from "./write.js";
 
 export interface PlannedChange {
@@ -67,6 +68,9 @@ export interface SiteDocuments {
    */
   planRollback(revision: number): Promise<PlannedChange>;
   rollback(revision: number, note: ChangeNote): Promise<AppliedChange>;
+
+  /** Seals everything anew with the cluster key file's first key (rotation.ts). */
+  rotateKey(): Promise<Rotated>;
 
   list<K extends EntryKind>(kind: K): Promise<readonly StoredEntry<K>[]>;
   get<K extends EntryKind>(kind: K, name: string): Promise<StoredEntry<K> | undefined>;
@@ -167,6 +171,8 @@ export function createSiteDocuments(options: {
         }
       }
     },
+
+    rotateKey: () => rotateClusterKey(coordination, ring),
 
     async list<K extends EntryKind>(kind: K) {
       const { prefix } = KIND_RULES[kind];

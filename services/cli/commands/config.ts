@@ -75,6 +75,19 @@ export function addConfigCommands(program: Command): void {
       .argument("<revision>", "see `longshore config history`", revisionOf)
       .option("--dry-run", "only say what would change"),
   ).action(rollback);
+  withSite(
+    config
+      .command("rotate-key")
+      .description("seal all secrets anew with the first key of the nodes' cluster key files"),
+  ).action(rotateKey);
+}
+
+async function rotateKey(options: ClientOptions): Promise<void> {
+  const request = { method: "POST", timeoutMs: APPLY_MS } as const;
+  const answer = await askAdmin(adminAccess(options), "/api/v1/config/rotate-key", request);
+  const { key, resealed } = answerAs(z.looseObject({ key: z.string(), resealed: z.int() }), answer);
+  const text = `everything is sealed with the key ${key}; entries sealed anew: ${resealed}\n`;
+  process.stdout.write(options.output === "json" ? json(answer) : text);
 }
 
 async function get(options: ClientOptions & { readonly hashes?: boolean }): Promise<void> {
