@@ -27,7 +27,7 @@ const historySchema = z.strictObject({
 });
 
 export interface PastChange extends z.infer<typeof historySchema> {
-  /** Of the configuration that the change made. */
+  /** Of the configuration that the change made: the record's first revision, since a rotation seals it anew. */
   readonly revision: number;
   readonly key: string;
 }
@@ -73,7 +73,7 @@ export async function pastChanges(coordination: Coordination): Promise<readonly 
   return entries
     .flatMap((entry) => {
       const parsed = parse(entry.value);
-      return parsed === undefined ? [] : [{ ...parsed, revision: entry.modRevision, key: entry.key }];
+      return parsed === undefined ? [] : [{ ...parsed, revision: entry.createRevision, key: entry.key }];
     })
     .sort((a, b) => b.revision - a.revision)
     .slice(0, HISTORY_LIMIT);
@@ -100,7 +100,7 @@ export async function trimHistory(coordination: Coordination, always = false): P
   if (!always && written % TRIM_EVERY !== 0) return;
   try {
     const { entries } = await coordination.list(keys.configHistoryPrefix, { keysOnly: true });
-    const old = entries.toSorted((a, b) => b.modRevision - a.modRevision).slice(HISTORY_LIMIT);
+    const old = entries.toSorted((a, b) => b.createRevision - a.createRevision).slice(HISTORY_LIMIT);
     const apply = old.slice(0, coordination.maxOperations - 1).map(({ key }) => ({ delete: key }));
     if (apply.length > 0) await coordination.transact({ compare: [], apply });
   } catch {
