@@ -2,7 +2,7 @@ import type { Coordination, Entry, Operation } from "#coordination/contract.js";
 import { OutcomeUnknownError } from "#coordination/errors.js";
 import { keys } from "#coordination/keys.js";
 import { pause } from "#lib/clock.js";
-import { LongshoreError } from "#lib/errors.js";
+import { isCode, LongshoreError } from "#lib/errors.js";
 import { type ConfigModel, checkSite, newFaults, valueFaults } from "./check.js";
 import { type Fault, InvalidConfigError, StaleRevisionError } from "./errors.js";
 import type { ChangeNote } from "./history.js";
@@ -37,7 +37,7 @@ export interface Configuration {
   /**
    * Plans from the newest configuration, checks the outcome as a whole, and writes it if nothing changed meanwhile; else
    * plans anew. All of it or nothing. Resolves with the revision that it is in force at. Throws what `plan` throws,
-   * `InvalidConfigError`, `StaleRevisionError`, `LongshoreError` with `limit` (too much for one transaction), and the store's.
+   * `InvalidConfigError` (also for more than one transaction holds), `StaleRevisionError`, and the store's.
    */
   change(
     plan: (current: CurrentConfig) => readonly EntryChange[],
@@ -69,10 +69,8 @@ export function createConfiguration({ coordination }: { readonly coordination: C
         assertSound(current, changes, options.strict ?? false);
         const apply = changes.map(operationOf);
         if (apply.length + OWN_OPERATIONS > coordination.maxOperations) {
-          throw new LongshoreError(
-            "limit",
-            `${apply.length} entries change, and at most ${coordination.maxOperations - OWN_OPERATIONS} can at once, so that nobody sees half: ` +
-              "apply it in parts (config apply --merge, with some accounts at a time)",
+          throw tooMuch(
+            `${apply.length} entries change, and at most ${coordination.maxOperations - OWN_OPERATIONS} can`,
           );
         }
         const head = current.entries.get(CONFIG_HEAD);
@@ -83,6 +81,7 @@ export function createConfiguration({ coordination }: { readonly coordination: C
           const result = await writeConfig(coordination, compare, apply, { ...note, before: current.entries });
           if (result.applied) return { revision: result.revision };
         } catch (error) {
+          if (isCode(error, "limit")) throw tooMuch("the change has too many bytes to be made");
           // Its compare names the head's revision: if that is still there, it wasn't applied and can't be any more once
           // we write again. If it moved, only reading tells, and the plan does that.
           if (!(error instanceof OutcomeUnknownError)) throw error;
@@ -171,6 +170,12 @@ export function changeFaults(current: CurrentConfig, changes: readonly EntryChan
 function assertSound(current: CurrentConfig, changes: readonly EntryChange[], strict: boolean): void {
   const faults = changeFaults(current, changes, strict);
   if (faults.length > 0) throw new InvalidConfigError("the configuration wouldn't be valid", faults);
+}
+
+/** Large changes aren't staged: a transaction is the only thing that no reader ever sees half of. */
+function tooMuch(what: string): InvalidConfigError {
+  const way = "apply it in parts: config apply --merge, with some of the entries at a time";
+  return new InvalidConfigError("too much for one step", [{ path: "", message: `${what} at once; ${way}` }]);
 }
 
 function operationOf(change: EntryChange): Operation {

@@ -169,7 +169,7 @@ test("more than fits into one transaction is refused whole, and says what to do"
   const many = Object.fromEntries(Array.from({ length: count }, (_, at) => [`p${at}`, {}]));
   await assert.rejects(
     apply({ accounts: many }),
-    (error) => error instanceof LongshoreError && error.code === "limit" && /--merge/.test(error.message),
+    (error) => error instanceof InvalidConfigError && /at once; .*--merge/.test(error.message),
   );
   assert.equal((await accounts.list()).length, 0);
   delete many.p0;
