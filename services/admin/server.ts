@@ -4,7 +4,9 @@ import Router from "@koa/router";
 import Koa from "koa";
 import { LongshoreError, systemCode } from "#lib/errors.js";
 import { accountsRoutes } from "./accounts.js";
+import { configurationRoutes } from "./configuration.js";
 import type { AdminParts } from "./contract.js";
+import { entriesRoutes } from "./entries.js";
 import { HttpError, problemOf } from "./errors.js";
 import { healthRoutes } from "./health.js";
 import { metricsRoutes } from "./metrics.js";
@@ -39,6 +41,7 @@ export function createAdmin(options: AdminOptions): Admin {
   for (const routes of [healthRoutes, metricsRoutes, statusRoutes, nodesRoutes, accountsRoutes, siteRoutes]) {
     routes(router, options);
   }
+  for (const routes of [entriesRoutes, configurationRoutes]) routes(router, options);
 
   app.use(async (ctx, next) => {
     ctx.set("x-content-type-options", "nosniff");

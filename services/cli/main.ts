@@ -2,8 +2,12 @@
 import { Command, CommanderError } from "commander";
 import { addAccountCommands } from "./commands/accounts.js";
 import { addBundleCommands } from "./commands/bundle.js";
+import { addConfigCommands } from "./commands/config.js";
 import { addContainerCommands } from "./commands/container.js";
 import { addDoctorCommand } from "./commands/doctor.js";
+import { addFolderCommands } from "./commands/folders.js";
+import { addGroupCommands } from "./commands/groups.js";
+import { addKeyCommands } from "./commands/keys.js";
 import { addNodeCommands } from "./commands/nodes.js";
 import { addSiteCommands } from "./commands/site.js";
 import { EXIT, exitCodeOf, messageOf } from "./errors.js";
@@ -18,6 +22,10 @@ const program = new Command("longshore")
 addSiteCommands(program);
 addNodeCommands(program);
 addAccountCommands(program);
+addGroupCommands(program);
+addFolderCommands(program);
+addKeyCommands(program);
+addConfigCommands(program);
 addBundleCommands(program);
 addDoctorCommand(program);
 addContainerCommands(program);
