@@ -2,6 +2,7 @@ import type { NodeIdentity, NodeLoad, NodeState } from "#cluster/contract.js";
 import type { Intents } from "#cluster/intents.js";
 import type { MembersView } from "#cluster/members.js";
 import type { Accounts } from "#config/accounts.js";
+import type { Administrators } from "#config/administrators.js";
 import type { SiteSettings } from "#config/site.js";
 import type { ConfigStatus } from "#config/view.js";
 import type { Logger } from "#lib/logger.js";
@@ -29,6 +30,7 @@ export interface AdminParts {
   readonly node: NodeView;
   readonly members: MembersView;
   readonly accounts: Accounts;
+  readonly administrators: Administrators;
   readonly site: SiteSettings;
   readonly intents: Intents;
   /** The page of metrics. */

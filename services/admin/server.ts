@@ -2,23 +2,33 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import Router from "@koa/router";
 import Koa from "koa";
+import type { Administrator } from "#config/administrator-schema.js";
 import { LongshoreError, systemCode } from "#lib/errors.js";
 import { accountsRoutes } from "./accounts.js";
+import { administratorsRoutes } from "./administrators.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError, problemOf } from "./errors.js";
+import { createGate } from "./gate.js";
 import { healthRoutes } from "./health.js";
 import { metricsRoutes } from "./metrics.js";
 import { nodesRoutes } from "./nodes.js";
+import type { AdminRefusal } from "./principal.js";
+import { clientAddress, createRefusalLog } from "./refusal-log.js";
 import { siteRoutes } from "./site.js";
 import { statusRoutes } from "./status.js";
-import { createTokenCheck } from "./token.js";
+import { createAuthenticator } from "./token.js";
 
 export interface AdminOptions extends AdminParts {
   readonly host: string;
   /** 0: any free one; `listen` tells which. */
   readonly port: number;
-  /** Of the administrators; everything under `/api/` wants it. */
+  /** Of `adminTokenFile`: it may do everything. */
   readonly token: string;
+  /** Of the configuration in force; undefined before there is one. */
+  readonly inForce: () => ReadonlyMap<string, Administrator> | undefined;
+  /** Whose `X-Forwarded-For` is believed: networks in CIDR form. */
+  readonly balancers?: readonly string[];
+  readonly onRefusal: (reason: AdminRefusal) => void;
 }
 
 export interface Admin {
@@ -34,20 +44,31 @@ const REQUEST_MS = 30_000;
 export function createAdmin(options: AdminOptions): Admin {
   const { logger, host, port } = options;
   const app = new Koa({ proxy: false });
-  const allowed = createTokenCheck(options.token);
   const router = new Router();
-  for (const routes of [healthRoutes, metricsRoutes, statusRoutes, nodesRoutes, accountsRoutes, siteRoutes]) {
+  for (const routes of [
+    healthRoutes,
+    metricsRoutes,
+    statusRoutes,
+    nodesRoutes,
+    accountsRoutes,
+    siteRoutes,
+    administratorsRoutes,
+  ]) {
     routes(router, options);
   }
+  const gate = createGate({
+    router,
+    authenticate: createAuthenticator({ siteToken: options.token, administrators: options.inForce }),
+    refused: createRefusalLog({ logger, onRefusal: options.onRefusal }),
+    addressOf: (ctx) =>
+      clientAddress(ctx.req.socket.remoteAddress, ctx.get("x-forwarded-for"), options.balancers ?? []),
+  });
 
   app.use(async (ctx, next) => {
     ctx.set("x-content-type-options", "nosniff");
     ctx.set("cache-control", "no-store");
     try {
-      if (ctx.path.startsWith("/api/") && !allowed(ctx.get("authorization"))) {
-        ctx.set("www-authenticate", 'Bearer realm="longshore"');
-        throw new HttpError(401, "A token is needed", "send Authorization: Bearer <the admin token>");
-      }
+      gate(ctx);
       await next();
       if (ctx.status === 404 && ctx.body == null)
         throw new HttpError(404, "Not found", `there is nothing at ${ctx.path}`);

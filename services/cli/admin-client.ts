@@ -48,6 +48,27 @@ export async function askAdmin(access: AdminAccess, path: string, request: Admin
   }
 }
 
+const pageSchema = z.looseObject({ next: z.string().optional() });
+
+/** All pages of a list: what each answer holds under `field`. Throws a CliError, also where the server goes in circles. */
+export async function askAll(access: AdminAccess, path: string, field: string): Promise<unknown[]> {
+  const all: unknown[] = [];
+  const seen = new Set<string>();
+  let cursor: string | undefined;
+  do {
+    const query = cursor === undefined ? "" : `?cursor=${encodeURIComponent(cursor)}`;
+    const page = pageSchema.safeParse(await askAdmin(access, `${path}${query}`));
+    const items = page.data?.[field];
+    cursor = page.data?.next;
+    if (!Array.isArray(items) || (cursor !== undefined && seen.has(cursor))) {
+      throw new CliError(EXIT.failed, `the admin API's list at ${path} isn't understood (another version?)`);
+    }
+    if (cursor !== undefined) seen.add(cursor);
+    all.push(...items);
+  } while (cursor !== undefined);
+  return all;
+}
+
 async function firstAnswer(access: AdminAccess, path: string, request: AdminRequest): Promise<Response> {
   let last: unknown;
   for (const url of access.urls) {

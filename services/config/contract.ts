@@ -1,3 +1,4 @@
+import type { Administrator } from "./administrator-schema.js";
 import type { Account, Site } from "./schema.js";
 
 /** The whole configuration at one revision, frozen. Each session keeps asking the view, never its own copy. */
@@ -7,6 +8,7 @@ export interface Snapshot {
   readonly hash: string;
   readonly site: Site;
   readonly accounts: ReadonlyMap<string, Account>;
+  readonly administrators: ReadonlyMap<string, Administrator>;
   /** The cluster's SSH host keys, as OpenSSH or PEM private keys, unsealed. The same on every node. */
   readonly hostKeys: readonly string[];
 }

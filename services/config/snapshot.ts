@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { Entry } from "#coordination/contract.js";
 import { keys } from "#coordination/keys.js";
 import { type KeyRing, SealError } from "#lib/seal.js";
+import { type Administrator, administratorSchema } from "./administrator-schema.js";
 import type { Snapshot } from "./contract.js";
 import { type Fault, faultsOf } from "./errors.js";
 import { HOST_KEY_KINDS, HOST_KEY_PREFIX, hostKeyPath, openHostKey } from "./host-keys.js";
@@ -33,6 +34,7 @@ interface CachedEntry {
 type Decodable =
   | { readonly kind: "site"; readonly site: Site }
   | { readonly kind: "account"; readonly account: Account }
+  | { readonly kind: "administrator"; readonly administrator: Administrator }
   | { readonly kind: "host-key"; readonly privateKey: string };
 
 /**
@@ -43,6 +45,7 @@ type Decodable =
 export function decodeConfig(entries: readonly Entry[], ring: KeyRing, cache: DecodeCache = new Map()): Decoded {
   const faults: EntryFault[] = [];
   const accounts = new Map<string, Account>();
+  const administrators = new Map<string, Administrator>();
   const hostKeys = new Map<string, string>();
   const digests: string[] = [];
   const present = new Set<string>();
@@ -57,6 +60,8 @@ export function decodeConfig(entries: readonly Entry[], ring: KeyRing, cache: De
     digests.push(`${entry.key}\0${decoded.digest}`);
     if (decoded.value.kind === "site") site = decoded.value.site;
     else if (decoded.value.kind === "account") accounts.set(decoded.value.account.name, decoded.value.account);
+    else if (decoded.value.kind === "administrator")
+      administrators.set(decoded.value.administrator.name, decoded.value.administrator);
     else hostKeys.set(entry.key, decoded.value.privateKey);
   }
   for (const key of cache.keys()) if (!present.has(key)) cache.delete(key);
@@ -69,7 +74,7 @@ export function decodeConfig(entries: readonly Entry[], ring: KeyRing, cache: De
   if (site === undefined || faults.length > 0) return { valid: false, faults };
 
   const hash = createHash("sha256").update(digests.sort().join("\n")).digest("hex");
-  const snapshot: Snapshot = { revision, hash, site, accounts, hostKeys: inOrder(hostKeys) };
+  const snapshot: Snapshot = { revision, hash, site, accounts, administrators, hostKeys: inOrder(hostKeys) };
   return { valid: true, snapshot: Object.freeze(snapshot) };
 }
 
@@ -106,6 +111,12 @@ function decodeEntry(entry: Entry, ring: KeyRing): Decodable | undefined {
     const name = entry.key.slice(keys.accountPrefix.length);
     if (account.name !== name) throw new SyntaxError(`is the account "${account.name}" under another's key`);
     return { kind: "account", account };
+  }
+  if (entry.key.startsWith(keys.administratorPrefix)) {
+    const administrator = administratorSchema.parse(JSON.parse(entry.value));
+    const name = entry.key.slice(keys.administratorPrefix.length);
+    if (administrator.name !== name) throw new SyntaxError(`is "${administrator.name}" under another's key`);
+    return { kind: "administrator", administrator };
   }
   if (entry.key.startsWith(HOST_KEY_PREFIX)) {
     return { kind: "host-key", privateKey: openHostKey(entry.key, entry.value, ring) };

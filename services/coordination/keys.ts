@@ -6,6 +6,8 @@ export const keys = {
   site: "config/site",
   accountPrefix: "config/accounts/",
   account: (name: string) => `config/accounts/${name}`,
+  administratorPrefix: "config/administrators/",
+  administrator: (name: string) => `config/administrators/${name}`,
   secretPrefix: "config/keys/",
   secret: (id: string) => `config/keys/${id}`,
   nodePrefix: "nodes/",

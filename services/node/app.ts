@@ -6,6 +6,7 @@ import { createIntents } from "#cluster/intents.js";
 import { createMembersView } from "#cluster/members.js";
 import { createMembership } from "#cluster/membership.js";
 import { createAccounts } from "#config/accounts.js";
+import { createAdministrators } from "#config/administrators.js";
 import { bootstrap } from "#config/bootstrap.js";
 import { ClusterKeyError } from "#config/errors.js";
 import { createSiteSettings } from "#config/site.js";
@@ -115,6 +116,10 @@ export function createApp(settings: NodeSettings): App {
     },
     members,
     accounts: createAccounts({ coordination }),
+    administrators: createAdministrators({ coordination }),
+    inForce: () => (config.loaded() ? config.snapshot().administrators : undefined),
+    ...(settings.balancers === undefined ? {} : { balancers: settings.balancers }),
+    onRefusal: (reason) => metrics.adminRefused(reason),
     site: createSiteSettings({ coordination }),
     intents: createIntents({ coordination }),
     metrics,

@@ -104,7 +104,7 @@ export async function createWorld(local = true): Promise<World> {
 function fixedConfig(siteId: string): ConfigView {
   const accounts = new Map(["alice", "bob"].map((name) => [name, accountSchema.parse({ name })]));
   const site = siteSchema.parse({ id: siteId, name: "test" });
-  const snapshot: Snapshot = { revision: 1, hash: "", site, accounts, hostKeys: [] };
+  const snapshot: Snapshot = { revision: 1, hash: "", site, accounts, administrators: new Map(), hostKeys: [] };
   return { snapshot: () => snapshot, onChange: () => () => {} };
 }
 
