@@ -1,6 +1,7 @@
 import type { NodeIdentity, NodeLoad, NodeState } from "#cluster/contract.js";
 import type { Intents } from "#cluster/intents.js";
 import type { MembersView } from "#cluster/members.js";
+import type { RememberedRequests } from "#cluster/remembered-requests.js";
 import type { Accounts } from "#config/accounts.js";
 import type { Administrators } from "#config/administrators.js";
 import type { SiteSettings } from "#config/site.js";
@@ -33,6 +34,7 @@ export interface AdminParts {
   readonly administrators: Administrators;
   readonly site: SiteSettings;
   readonly intents: Intents;
+  readonly requests: RememberedRequests;
   /** The page of metrics. */
   readonly metrics: { render(): Promise<{ readonly contentType: string; readonly body: string }> };
   readonly logger: Logger;

@@ -10,6 +10,9 @@ export const keys = {
   administrator: (name: string) => `config/administrators/${name}`,
   secretPrefix: "config/keys/",
   secret: (id: string) => `config/keys/${id}`,
+  /** Requests of the admin API that were made under an Idempotency-Key. */
+  idempotencyPrefix: "idempotency/",
+  idempotency: (hash: string) => `idempotency/${hash}`,
   nodePrefix: "nodes/",
   node: (id: string) => `nodes/${id}`,
   /** Operator's wish for a node, outliving its lease: `drain`. */

@@ -5,6 +5,7 @@ import { NodeConflictError } from "#cluster/errors.js";
 import { createIntents } from "#cluster/intents.js";
 import { createMembersView } from "#cluster/members.js";
 import { createMembership } from "#cluster/membership.js";
+import { createRememberedRequests } from "#cluster/remembered-requests.js";
 import { createAccounts } from "#config/accounts.js";
 import { createAdministrators } from "#config/administrators.js";
 import { bootstrap } from "#config/bootstrap.js";
@@ -122,6 +123,7 @@ export function createApp(settings: NodeSettings): App {
     onRefusal: (reason) => metrics.adminRefused(reason),
     site: createSiteSettings({ coordination }),
     intents: createIntents({ coordination }),
+    requests: createRememberedRequests({ coordination }),
     metrics,
     logger,
   });
