@@ -1,16 +1,17 @@
 import type Router from "@koa/router";
-import { MAX_TOKENS } from "#config/administrator-schema.js";
 import type { StoredAdministrator } from "#config/administrators.js";
 import { faultsOf, InvalidConfigError } from "#config/errors.js";
 import { entityTag, preconditionOf, readJson } from "./body.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError } from "./errors.js";
-import { principalOf } from "./gate.js";
+import { noteOf, principalOf } from "./gate.js";
 import { answerPage, pageByName } from "./pages.js";
 import { administratorBody, tokenBody } from "./schemas.js";
 import { newToken } from "./token.js";
 
 const BODY_LIMIT = 65_536;
+/** Of one administrator: more than anybody needs. */
+const MAX_TOKENS = 32;
 
 /** Who may administer the site, and their tokens. Hashes of tokens never leave. */
 export function administratorsRoutes(router: Router, { administrators, logger }: AdminParts): void {
@@ -41,12 +42,13 @@ export function administratorsRoutes(router: Router, { administrators, logger }:
         { path: "name", message: "isn't the one in the address" },
       ]);
     }
-    const { role, enabled, description } = body;
-    const fields = { name, role, enabled, ...(description === undefined ? {} : { description }) };
+    const { revision: _revision, tokens: _tokens, ...fields } = body;
+    const { role, enabled } = fields;
     const { before, after } = await administrators.change(
       name,
-      (current) => ({ ...fields, tokens: current?.administrator.tokens ?? [] }),
+      (current) => ({ ...fields, name, ...kept(current) }),
       expected,
+      noteOf(ctx),
     );
     if (after === undefined) throw notFound(name);
     logger.info("an administrator was written", { administrator: name, role, enabled, by: principalOf(ctx).name });
@@ -57,7 +59,12 @@ export function administratorsRoutes(router: Router, { administrators, logger }:
 
   router.delete("/api/v1/administrators/:name", async (ctx) => {
     const name = String(ctx.params.name);
-    const { before } = await administrators.change(name, () => undefined, existing(preconditionOf(ctx.headers)));
+    const { before } = await administrators.change(
+      name,
+      () => undefined,
+      existing(preconditionOf(ctx.headers)),
+      noteOf(ctx),
+    );
     if (before === undefined) throw notFound(name);
     logger.info("an administrator was removed", { administrator: name, by: principalOf(ctx).name });
     ctx.status = 204;
@@ -85,6 +92,7 @@ export function administratorsRoutes(router: Router, { administrators, logger }:
         return { ...current.administrator, tokens: [...tokens, token] };
       },
       expected,
+      noteOf(ctx),
     );
     logger.info("a token was made", { administrator: name, token: id, scopes, by: principalOf(ctx).name });
     const { hash: _hash, ...told } = token;
@@ -106,6 +114,7 @@ export function administratorsRoutes(router: Router, { administrators, logger }:
         return { ...current.administrator, tokens };
       },
       expected,
+      noteOf(ctx),
     );
     logger.info("a token was revoked", { administrator: name, token: id, by: principalOf(ctx).name });
     ctx.status = 204;
@@ -113,8 +122,15 @@ export function administratorsRoutes(router: Router, { administrators, logger }:
 }
 
 function shown({ administrator, revision }: StoredAdministrator): Record<string, unknown> {
+  const { passwordHash: _passwordHash, ...fields } = administrator;
   const tokens = administrator.tokens.map(({ hash: _hash, ...token }) => token);
-  return { ...administrator, tokens, revision };
+  return { ...fields, tokens, revision };
+}
+
+/** What a write of the administrator's settings leaves as it is. */
+function kept(before: StoredAdministrator | undefined) {
+  const { tokens = [], passwordHash } = before?.administrator ?? {};
+  return { tokens, ...(passwordHash === undefined ? {} : { passwordHash }) };
 }
 
 /** Reads and checks a body. Throws HttpError, or InvalidConfigError with the path of each fault. */

@@ -1,6 +1,7 @@
 import type Router from "@koa/router";
 import type { Context } from "koa";
 import { describe, faultsOf } from "#config/errors.js";
+import type { ChangeNote } from "#config/history.js";
 import { HttpError } from "./errors.js";
 import { type Access, type AdminRefusal, type Principal, refusalOf } from "./principal.js";
 import type { Refused } from "./refusal-log.js";
@@ -35,6 +36,11 @@ export function principalOf(ctx: Pick<Context, "req">): Principal {
   const principal = principals.get(ctx.req);
   if (principal === undefined) throw new Error("an open route has no principal");
   return principal;
+}
+
+/** For the history of the configuration. */
+export function noteOf(ctx: Pick<Context, "req">): ChangeNote {
+  return { by: principalOf(ctx).name };
 }
 
 /**

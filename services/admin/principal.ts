@@ -1,11 +1,13 @@
-import { ROLES, type Role, type Scope } from "#config/administrator-schema.js";
+import { ROLES, type Role } from "#config/entries.js";
+import type { Scope } from "#config/scopes.js";
 
 /** Who asks: an administrator by one of his tokens, or the holder of the site's own token. */
 export interface Principal {
   /** The administrator's name; `site token` for the token of `adminTokenFile`. */
   readonly name: string;
   readonly role: Role;
-  readonly scopes: readonly Scope[];
+  /** Scopes of a later version may be among them: they open nothing here. */
+  readonly scopes: readonly string[];
   /** Undefined: the site's own token. */
   readonly tokenId?: string;
   readonly expiresAt?: string;

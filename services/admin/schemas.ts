@@ -1,7 +1,8 @@
 import { z } from "zod";
 import { NODE_STATES, nodeRecordSchema } from "#cluster/contract.js";
-import { administratorSchema, ROLES, scopesSchema, tokenIdSchema } from "#config/administrator-schema.js";
+import { administratorSchema, administratorTokenSchema, roleSchema } from "#config/entries.js";
 import { accountSchema, siteSchema } from "#config/schema.js";
+import { scopesSchema } from "#config/scopes.js";
 
 /** What goes over the wire, for the route table. Answers are strict here, so that a test sees a field that isn't declared. */
 
@@ -128,15 +129,12 @@ export const accountBody = accountSchema
   .meta({ description: "`password` absent: it stays as it is; null: there is none any more." });
 export const accounts = z.strictObject({ accounts: z.array(account), next });
 
-const token = z.strictObject({
-  id: tokenIdSchema,
-  scopes: scopesSchema,
-  createdAt: z.iso.datetime(),
-  expiresAt: z.iso.datetime().optional(),
-});
-export const administrator = administratorSchema.omit({ tokens: true }).extend({ tokens: z.array(token), revision });
+const token = administratorTokenSchema.omit({ hash: true });
+export const administrator = administratorSchema
+  .omit({ tokens: true, passwordHash: true })
+  .extend({ tokens: z.array(token), revision });
 export const administrators = z.strictObject({ administrators: z.array(administrator), next });
-export const administratorBody = administratorSchema.omit({ name: true, tokens: true }).extend({
+export const administratorBody = administratorSchema.omit({ name: true, tokens: true, passwordHash: true }).extend({
   name: administratorSchema.shape.name.optional().meta({ description: "As in the address." }),
   tokens: z.unknown().optional(),
   ...said,
@@ -151,9 +149,9 @@ export const newToken = token.extend({
 });
 export const self = z.strictObject({
   name: z.string(),
-  role: z.enum(ROLES),
-  scopes: scopesSchema,
-  tokenId: tokenIdSchema.nullable(),
+  role: roleSchema,
+  scopes: z.array(z.string()),
+  tokenId: z.string().nullable(),
   expiresAt: z.iso.datetime().nullable(),
 });
 export const document = z.looseObject({ openapi: z.string() });

@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import Router from "@koa/router";
 import Koa from "koa";
-import type { Administrator } from "#config/administrator-schema.js";
+import type { Administrator } from "#config/entries.js";
 import { LongshoreError, systemCode } from "#lib/errors.js";
 import { accountsRoutes } from "./accounts.js";
 import { administratorsRoutes } from "./administrators.js";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Administrator } from "#config/administrator-schema.js";
+import type { Administrator } from "#config/entries.js";
 import { type Access, type Principal, refusalOf } from "./principal.js";
 import { createAuthenticator, newToken } from "./token.js";
 

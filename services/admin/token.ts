@@ -1,5 +1,5 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
-import type { Administrator, AdminToken } from "#config/administrator-schema.js";
+import type { Administrator, AdministratorToken } from "#config/entries.js";
 import { type AdminRefusal, type Principal, SITE_TOKEN_NAME } from "./principal.js";
 
 /** What `Authorization` proved. `loading`: the administrators aren't known yet, so nobody can say. */
@@ -65,7 +65,7 @@ export function newToken(): { readonly id: string; readonly hash: string; readon
 
 interface Owned {
   readonly administrator: Administrator;
-  readonly token: AdminToken;
+  readonly token: AdministratorToken;
 }
 
 function indexOf(administrators: ReadonlyMap<string, Administrator>): ReadonlyMap<string, Owned> {

@@ -1,9 +1,12 @@
+import { ZodError } from "zod";
 import type { Compare, Coordination, Entry } from "#coordination/contract.js";
 import { OutcomeUnknownError } from "#coordination/errors.js";
 import { keys } from "#coordination/keys.js";
 import { LongshoreError } from "#lib/errors.js";
-import { type Administrator, administratorSchema } from "./administrator-schema.js";
+import { type Administrator, administratorSchema } from "./entries.js";
 import { faultsOf, InvalidConfigError, StaleRevisionError } from "./errors.js";
+import type { ChangeNote } from "./history.js";
+import { decodeValue, encodeValue, isNewerForm, NEWER_FORM } from "./kinds.js";
 import { accountNameSchema } from "./schema.js";
 import { type Expectation, expectationOf, writeConfig } from "./write.js";
 
@@ -33,6 +36,7 @@ export interface Administrators {
     name: string,
     decide: AdministratorChange,
     expected?: Expectation,
+    note?: ChangeNote,
   ): Promise<{ readonly before: StoredAdministrator | undefined; readonly after: StoredAdministrator | undefined }>;
 }
 
@@ -55,7 +59,12 @@ export function createAdministrators(options: { readonly coordination: Coordinat
     });
   };
 
-  const attempt = async (name: string, decide: AdministratorChange, expected: Expectation | undefined) => {
+  const attempt = async (
+    name: string,
+    decide: AdministratorChange,
+    expected: Expectation | undefined,
+    note: ChangeNote | undefined,
+  ) => {
     const key = keys.administrator(name);
     const entry = await coordination.get(key);
     const found = entry?.modRevision ?? "absent";
@@ -66,6 +75,9 @@ export function createAdministrators(options: { readonly coordination: Coordinat
     const wanted = decide(before);
     const after = wanted === undefined ? undefined : validateAdministrator(wanted);
     if (before === undefined && after === undefined) return { before, after: undefined };
+    if (entry !== undefined && isNewerForm("administrator", entry.value)) {
+      throw new InvalidConfigError("the administrator isn't valid", [NEWER_FORM]);
+    }
     const compare: Compare[] = [expectationOf(key, found)];
     const all = await list();
     if (before === undefined && all.length >= MAX_ADMINISTRATORS) {
@@ -75,10 +87,13 @@ export function createAdministrators(options: { readonly coordination: Coordinat
     // Whoever takes that one away at the same moment loses, or makes us lose.
     if (witness !== undefined)
       compare.push(expectationOf(keys.administrator(witness.administrator.name), witness.revision));
-    const value = JSON.stringify(after);
+    const value = after === undefined ? "" : encodeValue("administrator", after);
     const operation = after === undefined ? { delete: key } : { put: key, value };
     try {
-      const result = await writeConfig(coordination, compare, [operation]);
+      const result = await writeConfig(coordination, compare, [operation], {
+        ...note,
+        before: new Map(entry === undefined ? [] : [[key, entry]]),
+      });
       if (!result.applied) {
         const now = result.found[0]?.[0]?.modRevision ?? 0;
         throw new StaleRevisionError(`administrator ${name}`, now);
@@ -101,7 +116,7 @@ export function createAdministrators(options: { readonly coordination: Coordinat
       return entry === undefined ? undefined : stored(entry);
     },
     list,
-    async change(name, decide, expected) {
+    async change(name, decide, expected, note) {
       if (!accountNameSchema.safeParse(name).success) {
         throw new InvalidConfigError("the administrator isn't valid", [
           { path: "name", message: "1 to 64 letters, digits, or _ . @ - (not first)" },
@@ -109,7 +124,7 @@ export function createAdministrators(options: { readonly coordination: Coordinat
       }
       for (let tried = 1; ; tried++) {
         try {
-          return await attempt(name, decide, expected);
+          return await attempt(name, decide, expected, note);
         } catch (error) {
           if (!(error instanceof StaleRevisionError) || tried >= TRIES) throw error;
           // With an expectation it is worth another try only where not this entry but the witness was changed.
@@ -153,13 +168,13 @@ function rules({ role, enabled }: Administrator): boolean {
 
 function stored(entry: Entry): StoredAdministrator {
   const name = entry.key.slice(keys.administratorPrefix.length);
-  let value: unknown;
+  let administrator: Administrator | undefined;
   try {
-    value = JSON.parse(entry.value);
+    administrator = decodeValue("administrator", name, entry.value);
   } catch (error) {
-    throw new LongshoreError("io", `the administrator ${name} isn't JSON in the store`, error);
+    const faults = error instanceof ZodError ? faultsOf(error) : [{ path: "", message: String(error) }];
+    throw new InvalidConfigError(`the administrator ${name} isn't valid in the store`, faults);
   }
-  const parsed = administratorSchema.safeParse(value);
-  if (parsed.success) return { administrator: parsed.data, revision: entry.modRevision };
-  throw new InvalidConfigError(`the administrator ${name} isn't valid in the store`, faultsOf(parsed.error));
+  if (administrator === undefined) throw new LongshoreError("io", `the administrator ${name} can't be read`);
+  return { administrator, revision: entry.modRevision };
 }

@@ -6,8 +6,17 @@ export const keys = {
   site: "config/site",
   accountPrefix: "config/accounts/",
   account: (name: string) => `config/accounts/${name}`,
+  groupPrefix: "config/groups/",
+  group: (name: string) => `config/groups/${name}`,
+  profilePrefix: "config/profiles/",
+  profile: (id: string) => `config/profiles/${id}`,
+  certificatePrefix: "config/certificates/",
+  certificate: (id: string) => `config/certificates/${id}`,
   administratorPrefix: "config/administrators/",
   administrator: (name: string) => `config/administrators/${name}`,
+  /** What each change of configuration replaced; not part of the configuration. */
+  configHistoryPrefix: "config-history/",
+  configHistory: (id: string) => `config-history/${id}`,
   secretPrefix: "config/keys/",
   secret: (id: string) => `config/keys/${id}`,
   /** Requests of the admin API that were made under an Idempotency-Key. */

@@ -160,7 +160,7 @@ test("a list comes in pages that the Link header and `next` lead through, each w
     "limit=x",
     "cursor=",
     "cursor=%2F",
-    "cursor=AAA",
+    "cursor=AAB",
     "page=2",
     "limit=1&limit=2",
   ]) {

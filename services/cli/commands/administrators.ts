@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { z } from "zod";
-import { ROLES, type Role, SCOPES, type Scope } from "#config/administrator-schema.js";
+import { ROLES, type Role } from "#config/entries.js";
+import { SCOPES, type Scope } from "#config/scopes.js";
 import { type AdminAccess, askAdmin, askAll } from "../admin-client.js";
 import { CliError, EXIT } from "../errors.js";
 import { cell, json, table } from "../output.js";
