@@ -1,4 +1,5 @@
-import { createServer, type Server } from "node:http";
+import { createServer, type RequestListener, type Server } from "node:http";
+import { createServer as createSecureServer, type Server as SecureServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import Router from "@koa/router";
@@ -8,6 +9,7 @@ import { LongshoreError, systemCode } from "#lib/errors.js";
 import { accountsRoutes } from "./accounts.js";
 import { administratorsRoutes } from "./administrators.js";
 import { drained } from "./body.js";
+import { type AdminTls, type CertificateFollower, createCertificateFollower } from "./certificate.js";
 import type { AdminParts } from "./contract.js";
 import { documentRoutes } from "./document.js";
 import { HttpError, problemOf } from "./errors.js";
@@ -27,6 +29,8 @@ export interface AdminOptions extends AdminParts {
   readonly host: string;
   /** 0: any free one; `listen` tells which. */
   readonly port: number;
+  /** Absent: HTTP in the clear. */
+  readonly tls?: AdminTls | undefined;
   /** Of `adminTokenFile`: it may do everything. */
   readonly token: string;
   /** Of the configuration in force; undefined before there is one. */
@@ -91,7 +95,8 @@ export function createAdmin(options: AdminOptions): Admin {
     if (systemCode(error) !== "ECONNRESET" && systemCode(error) !== "EPIPE") logger.error("admin server", { error });
   });
 
-  const server = createServer(app.callback());
+  const certificate = options.tls && createCertificateFollower(options.tls, logger);
+  const { server, stopFollowing } = createListener(app.callback(), certificate);
   server.requestTimeout = REQUEST_MS;
   server.headersTimeout = REQUEST_MS / 2;
   server.on("clientError", refuseMalformed);
@@ -100,12 +105,21 @@ export function createAdmin(options: AdminOptions): Admin {
     listen: () => listen(server, host, port),
     close() {
       closing ??= new Promise((resolve) => {
+        stopFollowing();
         server.close(() => resolve());
         server.closeAllConnections();
       });
       return closing;
     },
   };
+}
+
+function createListener(handler: RequestListener, certificate: CertificateFollower | undefined) {
+  if (certificate === undefined) return { server: createServer(handler), stopFollowing: () => {} };
+  const server = createSecureServer({ ...certificate.initial, minVersion: "TLSv1.2" }, handler);
+  // Running connections keep the certificate that they began with.
+  const stopFollowing = certificate.follow((pair) => server.setSecureContext({ ...pair, minVersion: "TLSv1.2" }));
+  return { server, stopFollowing };
 }
 
 /** All routes, with nothing before them. */
@@ -150,7 +164,7 @@ function refuseMalformed(error: unknown, socket: Duplex): void {
   socket.end(`HTTP/1.1 ${status} ${title}\r\n${head.join("\r\n")}\r\n\r\n${body}`);
 }
 
-function listen(server: Server, host: string, port: number): Promise<number> {
+function listen(server: Server | SecureServer, host: string, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once("error", (error) => {
       const taken = systemCode(error) === "EADDRINUSE";

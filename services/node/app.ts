@@ -1,4 +1,5 @@
 import { createAgent } from "#admin/agent.js";
+import { readPair } from "#admin/certificate.js";
 import { type Admin, createAdmin } from "#admin/server.js";
 import type { Heartbeat, NodeIdentity } from "#cluster/contract.js";
 import { NodeConflictError } from "#cluster/errors.js";
@@ -51,6 +52,7 @@ const LEAVE_MS = 1_000;
 export function createApp(settings: NodeSettings): App {
   const token = adminTokenIn(settings.adminTokenFile);
   const clusterKey = clusterKeyIn(settings.clusterKeyFile);
+  assertAdminTls(settings);
   const identity = identityOf(settings);
 
   const logger = createLogger({ node: settings.name, level: settings.logLevel });
@@ -102,6 +104,7 @@ export function createApp(settings: NodeSettings): App {
   const admin = createAdmin({
     host: settings.admin.host,
     port: settings.admin.port,
+    tls: settings.admin.tls,
     token,
     node: {
       identity,
@@ -256,6 +259,15 @@ export function createApp(settings: NodeSettings): App {
 }
 
 const NATIVE_CRYPTO = nativeCrypto();
+
+/** Throws StartupError where the admin port's certificate can't be used. */
+function assertAdminTls({ admin }: NodeSettings): void {
+  try {
+    if (admin.tls !== undefined) readPair(admin.tls);
+  } catch (error) {
+    throw new StartupError(error instanceof Error ? error.message : String(error), EXIT_SETTINGS, error);
+  }
+}
 
 function identityOf(settings: NodeSettings): NodeIdentity {
   const { name, slot, labels, sftp, admin, agent } = settings;
