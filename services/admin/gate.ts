@@ -53,7 +53,7 @@ export function createGate(options: GateOptions): (ctx: Context) => Admitted {
   const refuse = (ctx: Context, reason: AdminRefusal, principal?: Principal) => {
     const { method, path } = ctx;
     const administrator = principal === undefined ? {} : { administrator: principal.name };
-    options.refused(reason, { address: addressOf(ctx), method, path, ...administrator });
+    options.refused(reason, { address: ctx.ip, method, path, ...administrator });
   };
 
   const identify = (ctx: Context): Principal => {
@@ -85,6 +85,8 @@ export function createGate(options: GateOptions): (ctx: Context) => Admitted {
   };
 
   return (ctx) => {
+    // For whoever asks later, such as the audit log: koa itself only knows the balancer's.
+    ctx.request.ip = addressOf(ctx);
     const matched = router.match(ctx.path, ctx.method).pathAndMethod.at(-1)?.path;
     const route = typeof matched === "string" ? routeSpec(ctx.method, matched) : undefined;
     const api = ctx.path === "/api" || ctx.path.startsWith("/api/");
@@ -94,6 +96,7 @@ export function createGate(options: GateOptions): (ctx: Context) => Admitted {
       principal = identify(ctx);
       authorize(ctx, principal, access);
       principals.set(ctx.req, principal);
+      (ctx.state as { administrator?: string }).administrator = principal.name;
     }
     if (OVERRIDES.some((name) => ctx.get(name) !== "")) {
       throw new HttpError(400, "Malformed", "the method can't be overridden by a header");

@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { addAccountCommands } from "./commands/accounts.js";
 import { addAdministratorCommands } from "./commands/administrators.js";
 import { addBundleCommands } from "./commands/bundle.js";
+import { addCompletionCommand } from "./commands/completion.js";
 import { addContainerCommands } from "./commands/container.js";
 import { addDoctorCommand } from "./commands/doctor.js";
 import { addNodeCommands } from "./commands/nodes.js";
@@ -23,6 +24,7 @@ addAdministratorCommands(program);
 addBundleCommands(program);
 addDoctorCommand(program);
 addContainerCommands(program);
+addCompletionCommand(program);
 
 try {
   await program.parseAsync();
