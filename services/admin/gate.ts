@@ -90,7 +90,7 @@ export function createGate(options: GateOptions): (ctx: Context) => Admitted {
     const matched = router.match(ctx.path, ctx.method).pathAndMethod.at(-1)?.path;
     const route = typeof matched === "string" ? routeSpec(ctx.method, matched) : undefined;
     const api = ctx.path === "/api" || ctx.path.startsWith("/api/");
-    const access = route?.access ?? (api && matched !== undefined ? UNLISTED : api ? "self" : "open");
+    const access = route?.access ?? (matched !== undefined ? UNLISTED : api ? "self" : "open");
     let principal: Principal | undefined;
     if (access !== "open") {
       principal = identify(ctx);

@@ -124,7 +124,8 @@ function createListener(handler: RequestListener, certificate: CertificateFollow
 
 /** All routes, with nothing before them. */
 export function createRouter(parts: AdminParts): Router {
-  const router = new Router();
+  // Else `/API/...` would be served, past all that goes by the path.
+  const router = new Router({ sensitive: true });
   for (const routes of [
     healthRoutes,
     metricsRoutes,
