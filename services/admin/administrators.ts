@@ -1,10 +1,11 @@
 import type Router from "@koa/router";
 import type { StoredAdministrator } from "#config/administrators.js";
 import { faultsOf, InvalidConfigError } from "#config/errors.js";
+import { actorOf } from "./actor.js";
 import { entityTag, preconditionOf, readJson } from "./body.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError } from "./errors.js";
-import { noteOf, principalOf } from "./gate.js";
+import { principalOf } from "./gate.js";
 import { answerPage, pageByName } from "./pages.js";
 import { administratorBody, tokenBody } from "./schemas.js";
 import { newToken } from "./token.js";
@@ -48,7 +49,7 @@ export function administratorsRoutes(router: Router, { administrators, logger }:
       name,
       (current) => ({ ...fields, name, ...kept(current) }),
       expected,
-      noteOf(ctx),
+      { by: actorOf(ctx) },
     );
     if (after === undefined) throw notFound(name);
     logger.info("an administrator was written", { administrator: name, role, enabled, by: principalOf(ctx).name });
@@ -59,12 +60,9 @@ export function administratorsRoutes(router: Router, { administrators, logger }:
 
   router.delete("/api/v1/administrators/:name", async (ctx) => {
     const name = String(ctx.params.name);
-    const { before } = await administrators.change(
-      name,
-      () => undefined,
-      existing(preconditionOf(ctx.headers)),
-      noteOf(ctx),
-    );
+    const { before } = await administrators.change(name, () => undefined, existing(preconditionOf(ctx.headers)), {
+      by: actorOf(ctx),
+    });
     if (before === undefined) throw notFound(name);
     logger.info("an administrator was removed", { administrator: name, by: principalOf(ctx).name });
     ctx.status = 204;
@@ -92,7 +90,7 @@ export function administratorsRoutes(router: Router, { administrators, logger }:
         return { ...current.administrator, tokens: [...tokens, token] };
       },
       expected,
-      noteOf(ctx),
+      { by: actorOf(ctx) },
     );
     logger.info("a token was made", { administrator: name, token: id, scopes, by: principalOf(ctx).name });
     const { hash: _hash, ...told } = token;
@@ -114,7 +112,7 @@ export function administratorsRoutes(router: Router, { administrators, logger }:
         return { ...current.administrator, tokens };
       },
       expected,
-      noteOf(ctx),
+      { by: actorOf(ctx) },
     );
     logger.info("a token was revoked", { administrator: name, token: id, by: principalOf(ctx).name });
     ctx.status = 204;

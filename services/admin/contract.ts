@@ -5,6 +5,7 @@ import type { RememberedRequests } from "#cluster/remembered-requests.js";
 import type { Accounts } from "#config/accounts.js";
 import type { Administrators } from "#config/administrators.js";
 import type { SiteSettings } from "#config/site.js";
+import type { SiteDocuments } from "#config/site-documents.js";
 import type { ConfigStatus } from "#config/view.js";
 import type { Logger } from "#lib/logger.js";
 
@@ -17,6 +18,8 @@ export interface NodeView {
   incarnation(): string | undefined;
   leaseUsable(): boolean;
   config(): ConfigStatus;
+  /** Ids of the cluster keys that it has, the one that it seals with first. */
+  sealKeys(): readonly string[];
   load(): NodeLoad;
   /** Open connections, by the client's own address; `account` is undefined before the login. */
   clients(): readonly { readonly address: string; readonly port: number; readonly account: string | undefined }[];
@@ -33,6 +36,7 @@ export interface AdminParts {
   readonly accounts: Accounts;
   readonly administrators: Administrators;
   readonly site: SiteSettings;
+  readonly documents: SiteDocuments;
   readonly intents: Intents;
   readonly requests: RememberedRequests;
   /** The page of metrics. */

@@ -1,7 +1,6 @@
 import type Router from "@koa/router";
 import type { Context } from "koa";
 import { describe, faultsOf } from "#config/errors.js";
-import type { ChangeNote } from "#config/history.js";
 import { HttpError } from "./errors.js";
 import { type Access, type AdminRefusal, type Principal, refusalOf } from "./principal.js";
 import type { Refused } from "./refusal-log.js";
@@ -38,9 +37,11 @@ export function principalOf(ctx: Pick<Context, "req">): Principal {
   return principal;
 }
 
-/** For the history of the configuration. */
-export function noteOf(ctx: Pick<Context, "req">): ChangeNote {
-  return { by: principalOf(ctx).name };
+/** For what a route opens to some and gives to few. Throws HttpError 403. */
+export function demandEverything(ctx: Pick<Context, "req">, what: string): void {
+  const { role, scopes } = principalOf(ctx);
+  if (role === "admin" && scopes.includes("*")) return;
+  throw new HttpError(403, "Not allowed", `${what} needs the role admin and a token of the scope *`);
 }
 
 /**

@@ -1,4 +1,5 @@
 import { ROUTES_OF_ADMINISTRATORS } from "./administrators-spec.js";
+import { ROUTES_OF_CONFIGURATION } from "./configuration-spec.js";
 import type { Access } from "./principal.js";
 import type { Method, RouteSpec } from "./route.js";
 import * as schema from "./schemas.js";
@@ -173,6 +174,7 @@ export const ROUTES: readonly RouteSpec[] = [
     precondition: "heeded",
   },
   ...ROUTES_OF_ADMINISTRATORS,
+  ...ROUTES_OF_CONFIGURATION,
 ];
 
 const BY_NAME = new Map(ROUTES.map((route) => [`${route.method} ${route.path}`, route]));

@@ -10,8 +10,10 @@ import { accountsRoutes } from "./accounts.js";
 import { administratorsRoutes } from "./administrators.js";
 import { drained } from "./body.js";
 import { type AdminTls, type CertificateFollower, createCertificateFollower } from "./certificate.js";
+import { configurationRoutes } from "./configuration.js";
 import type { AdminParts } from "./contract.js";
 import { documentRoutes } from "./document.js";
+import { entriesRoutes } from "./entries.js";
 import { HttpError, problemOf } from "./errors.js";
 import { createGate } from "./gate.js";
 import { healthRoutes } from "./health.js";
@@ -135,6 +137,8 @@ export function createRouter(parts: AdminParts): Router {
     siteRoutes,
     administratorsRoutes,
     documentRoutes,
+    entriesRoutes,
+    configurationRoutes,
   ]) {
     routes(router, parts);
   }

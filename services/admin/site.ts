@@ -1,8 +1,8 @@
 import type Router from "@koa/router";
+import { actorOf } from "./actor.js";
 import { entityTag, preconditionOf, readJson } from "./body.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError } from "./errors.js";
-import { noteOf } from "./gate.js";
 
 const BODY_LIMIT = 65_536;
 
@@ -20,7 +20,7 @@ export function siteRoutes(router: Router, { site, logger }: AdminParts): void {
       throw new HttpError(428, "Precondition required", "send If-Match with the ETag of GET /api/v1/site");
     }
     const body = await readJson(ctx.req, BODY_LIMIT);
-    const stored = await site.put(withoutRevision(body), expected, noteOf(ctx));
+    const stored = await site.put(withoutRevision(body), expected, { by: actorOf(ctx) });
     logger.info("the site's settings were written", { revision: stored.revision });
     ctx.set("etag", entityTag(stored.revision));
     ctx.body = { ...stored.site, revision: stored.revision };
