@@ -99,6 +99,9 @@ export function createGate(options: GateOptions): (ctx: Context) => Admitted {
       principals.set(ctx.req, principal);
       (ctx.state as { administrator?: string }).administrator = principal.name;
     }
+    if (ctx.req.httpVersion === "1.1" && ctx.headers.host === undefined) {
+      throw new HttpError(400, "Malformed", "a request of HTTP/1.1 has a Host header");
+    }
     if (OVERRIDES.some((name) => ctx.get(name) !== "")) {
       throw new HttpError(400, "Malformed", "the method can't be overridden by a header");
     }

@@ -116,9 +116,12 @@ export function createAdmin(options: AdminOptions): Admin {
   };
 }
 
+/** Node itself would answer without a body that says why. */
+const OWN_ANSWERS = { requireHostHeader: false } as const;
+
 function createListener(handler: RequestListener, certificate: CertificateFollower | undefined) {
-  if (certificate === undefined) return { server: createServer(handler), stopFollowing: () => {} };
-  const server = createSecureServer({ ...certificate.initial, minVersion: "TLSv1.2" }, handler);
+  if (certificate === undefined) return { server: createServer(OWN_ANSWERS, handler), stopFollowing: () => {} };
+  const server = createSecureServer({ ...OWN_ANSWERS, ...certificate.initial, minVersion: "TLSv1.2" }, handler);
   // Running connections keep the certificate that they began with.
   const stopFollowing = certificate.follow((pair) => server.setSecureContext({ ...pair, minVersion: "TLSv1.2" }));
   return { server, stopFollowing };

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { rootCertificates } from "node:tls";
 import { z } from "zod";
 import { ROUTES } from "#admin/route-table.js";
 import { keepAwake } from "./fixture.js";
@@ -105,6 +106,46 @@ test("the answers of every route are as the document says", async () => {
   await ask("drainNode", 200, { names: { id: "solo" } });
   await ask("undrainNode", 200, { names: { id: "solo" } });
   await ask("drainNode", 404, { names: { id: "nobody" } });
+
+  const group = { names: { name: "partners" } };
+  await ask("putGroup", 201, { ...group, body: { maxSessions: 3 } });
+  const edited = await ask("getGroup", 200, group);
+  await ask("putGroup", 200, { ...group, body: edited.body });
+  await ask("listGroups", 200);
+  const publicKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEo6YcGBhqzfKlPv2uQvvzGz1W8y4p6G0k3o1o0m8m3Q ann@host";
+  const sshKey = { names: { name: "delivery" } };
+  await ask("putKey", 201, { ...sshKey, body: { kind: "ssh-key", publicKey } });
+  await ask("putKey", 200, { ...sshKey, body: { kind: "ssh-key", publicKey, description: "x" } });
+  await ask("getKey", 200, sshKey);
+  await ask("listKeys", 200);
+  const profile = { names: { name: "bank" } };
+  const remote = { protocol: "sftp", host: "bank.example", user: "us", hostKeys: [`SHA256:${"A".repeat(43)}`] };
+  await ask("putProfile", 201, { ...profile, body: { ...remote, secret: "a password" } });
+  const shownProfile = await ask("putProfile", 200, { ...profile, body: { ...remote, port: 2222 } });
+  assert.doesNotMatch(shownProfile.text, /a password|sealed/);
+  await ask("getProfile", 200, profile);
+  await ask("listProfiles", 200);
+  const certificate = { names: { name: "web" } };
+  const chain = rootCertificates[0] ?? "";
+  await ask("putCertificate", 201, { ...certificate, body: { chain } });
+  await ask("putCertificate", 200, { ...certificate, body: { chain, description: "x" } });
+  await ask("getCertificate", 200, certificate);
+  await ask("listCertificates", 200);
+  const { body: config, etag: whole } = await ask("getConfig", 200);
+  await ask("diffConfig", 200, { body: config.document });
+  await ask("putConfig", 200, { body: config.document, headers: { "if-match": whole ?? "" } });
+  const { body: history } = await ask("configHistory", 200);
+  const [change] = history.changes as { revision: number; by: string }[];
+  assert.equal(change?.by, "site token");
+  await ask("rollbackConfig", 200, { body: { revision: change?.revision, dryRun: true } });
+  await ask("rotateClusterKey", 200);
+  for (const [id, ask204] of [
+    ["deleteCertificate", certificate],
+    ["deleteProfile", profile],
+    ["deleteKey", sshKey],
+    ["deleteGroup", group],
+  ] as const)
+    await ask(id, 204, ask204);
 
   const ada = { names: { name: "ada" } };
   await ask("putAdministrator", 201, { ...ada, body: { role: "operator", description: "x" } });
