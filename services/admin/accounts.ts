@@ -8,6 +8,7 @@ import { actorOf } from "./actor.js";
 import { entityTag, preconditionOf, readJson } from "./body.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError } from "./errors.js";
+import { answerPage, pageOf } from "./pages.js";
 
 /** 64 public keys of the largest size, and some air. */
 const BODY_LIMIT = 1_500_000;
@@ -21,7 +22,8 @@ const passwordSchema = z.string().min(1).max(1_024).nullish();
 /** Partners' logins. What a hash is made of never leaves; `hasPassword` says that there is one. */
 export function accountsRoutes(router: Router, { accounts, logger }: AdminParts): void {
   router.get("/api/v1/accounts", async (ctx) => {
-    ctx.body = { accounts: (await accounts.list()).map(shown) };
+    const { limit, after } = pageOf(ctx.query);
+    answerPage(ctx, "accounts", await accounts.page(limit, after), shown);
   });
 
   router.get("/api/v1/accounts/:name", async (ctx) => {

@@ -4,6 +4,7 @@ import { actorOf } from "./actor.js";
 import { entityTag, preconditionOf, readJson } from "./body.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError } from "./errors.js";
+import { demandEverything } from "./gate.js";
 
 /** A document of 1,000 accounts has some hundred KiB. */
 const DOCUMENT_LIMIT = 8 * 1024 * 1024;
@@ -14,7 +15,9 @@ const rollbackSchema = z.strictObject({ revision: z.int().min(1), dryRun: z.bool
 /** The whole site as one document (config/document.ts): read, compared, applied in one step, and taken back. */
 export function configurationRoutes(router: Router, { documents, logger, members, node }: AdminParts): void {
   router.get("/api/v1/config", async (ctx) => {
-    const { document, revision } = await documents.document(flag(ctx.query.hashes, "hashes", false));
+    const hashes = flag(ctx.query.hashes, "hashes", false);
+    if (hashes) demandEverything(ctx, "reading hashes of passwords and tokens");
+    const { document, revision } = await documents.document(hashes);
     ctx.set("etag", entityTag(revision));
     ctx.body = { revision, document };
   });

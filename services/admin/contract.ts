@@ -1,7 +1,9 @@
 import type { NodeIdentity, NodeLoad, NodeState } from "#cluster/contract.js";
 import type { Intents } from "#cluster/intents.js";
 import type { MembersView } from "#cluster/members.js";
+import type { RememberedRequests } from "#cluster/remembered-requests.js";
 import type { Accounts } from "#config/accounts.js";
+import type { Administrators } from "#config/administrators.js";
 import type { SiteSettings } from "#config/site.js";
 import type { SiteDocuments } from "#config/site-documents.js";
 import type { ConfigStatus } from "#config/view.js";
@@ -32,9 +34,11 @@ export interface AdminParts {
   readonly node: NodeView;
   readonly members: MembersView;
   readonly accounts: Accounts;
+  readonly administrators: Administrators;
   readonly site: SiteSettings;
   readonly documents: SiteDocuments;
   readonly intents: Intents;
+  readonly requests: RememberedRequests;
   /** The page of metrics. */
   readonly metrics: { render(): Promise<{ readonly contentType: string; readonly body: string }> };
   readonly logger: Logger;

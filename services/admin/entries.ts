@@ -5,6 +5,7 @@ import { actorOf } from "./actor.js";
 import { entityTag, preconditionOf, readJson } from "./body.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError } from "./errors.js";
+import { answerPage, pageByName } from "./pages.js";
 
 const BODY_LIMIT = 262_144;
 
@@ -23,7 +24,8 @@ export function entriesRoutes(router: Router, { documents, logger }: AdminParts)
     const notFound = (name: string) => new HttpError(404, "Not found", `there is no ${kind} "${name}"`);
 
     router.get(at, async (ctx) => {
-      ctx.body = { [collection]: (await documents.list(kind)).map(shown) };
+      const nameOf = ({ value }: StoredEntry<EntryKind>) => ("name" in value ? value.name : value.id);
+      answerPage(ctx, collection, pageByName(await documents.list(kind), nameOf, ctx.query), shown);
     });
 
     router.get(`${at}/:name`, async (ctx) => {

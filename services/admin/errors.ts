@@ -60,11 +60,26 @@ export function problemOf(error: unknown): { readonly problem: Problem; readonly
       type: `urn:longshore:error:${code}`,
       title,
       status,
-      detail: message,
+      detail: cut(message, MAX_DETAIL),
       code,
-      ...(error instanceof InvalidConfigError ? { faults: error.faults } : {}),
+      ...(error instanceof InvalidConfigError ? { faults: boundedFaults(error.faults) } : {}),
       ...(error instanceof StaleRevisionError ? { currentRevision: error.current } : {}),
     },
     unexpected: false,
   };
+}
+
+/** A body of a megabyte can have a fault in each byte; nobody reads more than so many. */
+const MAX_FAULTS = 100;
+const MAX_DETAIL = 2_000;
+const MAX_FAULT = 300;
+
+function boundedFaults(faults: readonly Fault[]): readonly Fault[] {
+  return faults
+    .slice(0, MAX_FAULTS)
+    .map(({ path, message }) => ({ path: cut(path, MAX_FAULT), message: cut(message, MAX_FAULT) }));
+}
+
+function cut(text: string, most: number): string {
+  return text.length <= most ? text : `${text.slice(0, most)}...`;
 }

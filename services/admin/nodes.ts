@@ -1,6 +1,7 @@
 import type Router from "@koa/router";
 import type { AdminParts } from "./contract.js";
 import { HttpError } from "./errors.js";
+import { answerPage, pageByName } from "./pages.js";
 
 const NODE_ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
@@ -15,7 +16,8 @@ export function nodesRoutes(router: Router, { members, intents, logger }: AdminP
   };
 
   router.get("/api/v1/nodes", (ctx) => {
-    ctx.body = { nodes: members.list() };
+    const page = pageByName(members.list(), ({ name }) => name, ctx.query);
+    answerPage(ctx, "nodes", page, (node) => node);
   });
   for (const wish of ["drain", "undrain"] as const) {
     router.post(`/api/v1/nodes/:id/${wish}`, async (ctx) => {

@@ -1,26 +1,45 @@
-import { createServer, type Server } from "node:http";
+import { createServer, type RequestListener, type Server } from "node:http";
+import { createServer as createSecureServer, type Server as SecureServer } from "node:https";
 import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
 import Router from "@koa/router";
 import Koa from "koa";
+import type { Administrator } from "#config/entries.js";
 import { LongshoreError, systemCode } from "#lib/errors.js";
 import { accountsRoutes } from "./accounts.js";
+import { administratorsRoutes } from "./administrators.js";
+import { drained } from "./body.js";
+import { type AdminTls, type CertificateFollower, createCertificateFollower } from "./certificate.js";
 import { configurationRoutes } from "./configuration.js";
 import type { AdminParts } from "./contract.js";
+import { documentRoutes } from "./document.js";
 import { entriesRoutes } from "./entries.js";
 import { HttpError, problemOf } from "./errors.js";
+import { createGate } from "./gate.js";
 import { healthRoutes } from "./health.js";
+import { asksOnce, createOnce } from "./idempotency.js";
 import { metricsRoutes } from "./metrics.js";
 import { nodesRoutes } from "./nodes.js";
+import type { AdminRefusal } from "./principal.js";
+import { clientAddress, createRefusalLog } from "./refusal-log.js";
+import { takesIdempotencyKey } from "./route.js";
 import { siteRoutes } from "./site.js";
 import { statusRoutes } from "./status.js";
-import { createTokenCheck } from "./token.js";
+import { createAuthenticator } from "./token.js";
 
 export interface AdminOptions extends AdminParts {
   readonly host: string;
   /** 0: any free one; `listen` tells which. */
   readonly port: number;
-  /** Of the administrators; everything under `/api/` wants it. */
+  /** Absent: HTTP in the clear. */
+  readonly tls?: AdminTls | undefined;
+  /** Of `adminTokenFile`: it may do everything. */
   readonly token: string;
+  /** Of the configuration in force; undefined before there is one. */
+  readonly inForce: () => ReadonlyMap<string, Administrator> | undefined;
+  /** Whose `X-Forwarded-For` is believed: networks in CIDR form. */
+  readonly balancers?: readonly string[];
+  readonly onRefusal: (reason: AdminRefusal) => void;
 }
 
 export interface Admin {
@@ -36,22 +55,28 @@ const REQUEST_MS = 30_000;
 export function createAdmin(options: AdminOptions): Admin {
   const { logger, host, port } = options;
   const app = new Koa({ proxy: false });
-  const allowed = createTokenCheck(options.token);
-  const router = new Router();
-  for (const routes of [healthRoutes, metricsRoutes, statusRoutes, nodesRoutes, accountsRoutes, siteRoutes]) {
-    routes(router, options);
-  }
-  for (const routes of [entriesRoutes, configurationRoutes]) routes(router, options);
+  const router = createRouter(options);
+  const gate = createGate({
+    router,
+    authenticate: createAuthenticator({ siteToken: options.token, administrators: options.inForce }),
+    refused: createRefusalLog({ logger, onRefusal: options.onRefusal }),
+    addressOf: (ctx) =>
+      clientAddress(ctx.req.socket.remoteAddress, ctx.get("x-forwarded-for"), options.balancers ?? []),
+  });
+
+  const once = createOnce({ requests: options.requests, logger });
 
   app.use(async (ctx, next) => {
     ctx.set("x-content-type-options", "nosniff");
     ctx.set("cache-control", "no-store");
     try {
-      if (ctx.path.startsWith("/api/") && !allowed(ctx.get("authorization"))) {
-        ctx.set("www-authenticate", 'Bearer realm="longshore"');
-        throw new HttpError(401, "A token is needed", "send Authorization: Bearer <the admin token>");
+      const { route, principal } = gate(ctx);
+      if (route !== undefined && principal !== undefined && takesIdempotencyKey(route) && asksOnce(ctx)) {
+        await once(ctx, route, principal, next);
+      } else {
+        await next();
       }
-      await next();
+      answerIfChanged(ctx);
       if (ctx.status === 404 && ctx.body == null)
         throw new HttpError(404, "Not found", `there is nothing at ${ctx.path}`);
       if (ctx.status === 405 || ctx.status === 501) throw new HttpError(405, "Method not allowed");
@@ -62,7 +87,7 @@ export function createAdmin(options: AdminOptions): Admin {
       ctx.type = "application/problem+json";
       ctx.body = JSON.stringify(problem);
       // What is left of a body that we refused to read would be taken for the next request.
-      if (!ctx.req.complete) ctx.set("connection", "close");
+      if (!(await drained(ctx.req))) ctx.set("connection", "close");
     }
   });
   app.use(router.routes());
@@ -72,14 +97,17 @@ export function createAdmin(options: AdminOptions): Admin {
     if (systemCode(error) !== "ECONNRESET" && systemCode(error) !== "EPIPE") logger.error("admin server", { error });
   });
 
-  const server = createServer(app.callback());
+  const certificate = options.tls && createCertificateFollower(options.tls, logger);
+  const { server, stopFollowing } = createListener(app.callback(), certificate);
   server.requestTimeout = REQUEST_MS;
   server.headersTimeout = REQUEST_MS / 2;
+  server.on("clientError", refuseMalformed);
   let closing: Promise<void> | undefined;
   return {
     listen: () => listen(server, host, port),
     close() {
       closing ??= new Promise((resolve) => {
+        stopFollowing();
         server.close(() => resolve());
         server.closeAllConnections();
       });
@@ -88,7 +116,63 @@ export function createAdmin(options: AdminOptions): Admin {
   };
 }
 
-function listen(server: Server, host: string, port: number): Promise<number> {
+/** Node itself would answer without a body that says why. */
+const OWN_ANSWERS = { requireHostHeader: false } as const;
+
+function createListener(handler: RequestListener, certificate: CertificateFollower | undefined) {
+  if (certificate === undefined) return { server: createServer(OWN_ANSWERS, handler), stopFollowing: () => {} };
+  const server = createSecureServer({ ...OWN_ANSWERS, ...certificate.initial, minVersion: "TLSv1.2" }, handler);
+  // Running connections keep the certificate that they began with.
+  const stopFollowing = certificate.follow((pair) => server.setSecureContext({ ...pair, minVersion: "TLSv1.2" }));
+  return { server, stopFollowing };
+}
+
+/** All routes, with nothing before them. */
+export function createRouter(parts: AdminParts): Router {
+  // Else `/API/...` would be served, past all that goes by the path.
+  const router = new Router({ sensitive: true });
+  for (const routes of [
+    healthRoutes,
+    metricsRoutes,
+    statusRoutes,
+    nodesRoutes,
+    accountsRoutes,
+    siteRoutes,
+    administratorsRoutes,
+    documentRoutes,
+    entriesRoutes,
+    configurationRoutes,
+  ]) {
+    routes(router, parts);
+  }
+  return router;
+}
+
+/** 304 for a client that has this answer already (RFC 9110, 13.1.2). */
+function answerIfChanged(ctx: Koa.Context): void {
+  const etag = ctx.response.get("etag");
+  if (ctx.status !== 200 || etag === "" || (ctx.method !== "GET" && ctx.method !== "HEAD")) return;
+  // Not koa's `fresh`: it heeds Cache-Control of the request, which fetch adds to each request with If-None-Match.
+  const known = ctx.get("if-none-match").split(",");
+  if (!known.some((tag) => tag.trim() === "*" || tag.trim().replace(/^W\//, "") === etag)) return;
+  ctx.body = null;
+  ctx.status = 304;
+}
+
+/** What isn't HTTP, or has headers that are too large, never reaches the routes. */
+function refuseMalformed(error: unknown, socket: Duplex): void {
+  if (systemCode(error) === "ECONNRESET" || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const overflow = systemCode(error) === "HPE_HEADER_OVERFLOW";
+  const [status, title] = overflow ? [431, "Request Header Fields Too Large"] : [400, "Bad Request"];
+  const body = JSON.stringify({ type: "about:blank", title, status });
+  const head = ["Content-Type: application/problem+json", `Content-Length: ${body.length}`, "Connection: close"];
+  socket.end(`HTTP/1.1 ${status} ${title}\r\n${head.join("\r\n")}\r\n\r\n${body}`);
+}
+
+function listen(server: Server | SecureServer, host: string, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once("error", (error) => {
       const taken = systemCode(error) === "EADDRINUSE";

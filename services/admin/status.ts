@@ -1,9 +1,11 @@
 import type Router from "@koa/router";
 import type { AdminParts } from "./contract.js";
-import { HttpError } from "./errors.js";
+import { convergenceOf, createWaiting, mismatchesOf } from "./convergence.js";
 
 /** The site at a glance: this node, what it sees of the others, and the configuration in force. */
 export function statusRoutes(router: Router, { node, members }: AdminParts): void {
+  const waiting = createWaiting(members);
+
   router.get("/api/v1/status", (ctx) => {
     const { state, reasons } = node.state();
     const { revision, hash, lagMs, faults, trouble } = node.config();
@@ -27,8 +29,16 @@ export function statusRoutes(router: Router, { node, members }: AdminParts): voi
         load: node.load(),
         storage: node.storage() ?? null,
       },
-      config: { revision, hash, lagMs: Math.round(lagMs), faults, trouble: trouble ?? null },
+      config: {
+        revision,
+        hash,
+        lagMs: Math.round(lagMs),
+        faults,
+        trouble: trouble ?? null,
+        mismatches: mismatchesOf(nodes, revision, hash),
+      },
       sessions: nodes.reduce((sum, each) => sum + each.load.sessions, 0),
+      transfers: nodes.reduce((sum, each) => sum + each.load.transfers, 0),
       nodes,
       nodesBehindMs: Math.round(members.behindMs()),
     };
@@ -45,18 +55,10 @@ export function statusRoutes(router: Router, { node, members }: AdminParts): voi
   });
 
   /** Whether a change is in force everywhere: `revision` is what its reply said. */
-  router.get("/api/v1/cluster/convergence", (ctx) => {
+  router.get("/api/v1/cluster/convergence", async (ctx) => {
     const revision = Number(ctx.query.revision);
-    if (!Number.isSafeInteger(revision) || revision < 0) {
-      throw new HttpError(400, "Malformed", "give the revision to wait for: ?revision=42");
-    }
-    const nodes = members.list().map((each) => ({
-      id: each.id,
-      name: each.name,
-      revision: each.revision,
-      hash: each.hash,
-      converged: each.revision >= revision,
-    }));
-    ctx.body = { revision, converged: nodes.length > 0 && nodes.every(({ converged }) => converged), nodes };
+    const waitMs = Number(ctx.query.wait ?? 0) * 1_000;
+    if (waitMs > 0) await waiting(() => convergenceOf(members.list(), revision).converged, waitMs, ctx.req);
+    ctx.body = convergenceOf(members.list(), revision);
   });
 }

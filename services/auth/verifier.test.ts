@@ -26,6 +26,7 @@ function configOf(
     accounts: new Map(
       of.map((entry): [string, Account] => [accountSchema.parse(entry).name, accountSchema.parse(entry)]),
     ),
+    administrators: new Map(),
     hostKeys: [],
   });
   let snapshot = make(accounts);

@@ -140,6 +140,8 @@ function adminSection(address: Address, options: BalancerOptions): string {
     `bind ${where(address)}`,
     "mode http",
     "option httplog",
+    // A node takes the client's own address from here, from its balancers only.
+    "option forwardfor",
     "timeout http-request 10s",
     "timeout http-keep-alive 60s",
     // The first node that is up, always: an administrator then reads what was just written, without waiting for the

@@ -1,11 +1,15 @@
 import { z } from "zod";
+import { systemCode } from "#lib/errors.js";
 import { CliError, EXIT, type ExitCode, messageOf } from "./errors.js";
+import { ask, type HttpAnswer } from "./http.js";
 
 /** Where the admin API is, and what it wants to see. */
 export interface AdminAccess {
   /** Tried in this order until one takes the connection: any node may be asked. */
   readonly urls: readonly string[];
   readonly token: string;
+  /** Certificates (PEM) of the authorities that https addresses are checked against; absent: the system's. */
+  readonly ca?: string;
 }
 
 export interface AdminRequest {
@@ -38,21 +42,42 @@ const problemSchema = z.looseObject({
 /** Asks the admin API. Returns the JSON of the answer, undefined where there is none. */
 export async function askAdmin(access: AdminAccess, path: string, request: AdminRequest = {}): Promise<unknown> {
   const response = await firstAnswer(access, path, request);
-  const text = await response.text();
-  if (!response.ok) throw new AdminError(response.status, refusal(response.status, path, text));
+  const { status, url, text } = response;
+  if (status < 200 || status > 299) throw new AdminError(status, refusal(status, path, text));
   if (text === "") return undefined;
   try {
     return JSON.parse(text) as unknown;
   } catch (error) {
-    throw new CliError(EXIT.failed, `${response.url} didn't answer with JSON: is it Longshore's admin API?`, error);
+    throw new CliError(EXIT.failed, `${url} didn't answer with JSON: is it Longshore's admin API?`, error);
   }
 }
 
-async function firstAnswer(access: AdminAccess, path: string, request: AdminRequest): Promise<Response> {
+const pageSchema = z.looseObject({ next: z.string().optional() });
+
+/** All pages of a list: what each answer holds under `field`. Throws a CliError, also where the server goes in circles. */
+export async function askAll(access: AdminAccess, path: string, field: string): Promise<unknown[]> {
+  const all: unknown[] = [];
+  const seen = new Set<string>();
+  let cursor: string | undefined;
+  do {
+    const query = cursor === undefined ? "" : `?cursor=${encodeURIComponent(cursor)}`;
+    const page = pageSchema.safeParse(await askAdmin(access, `${path}${query}`));
+    const items = page.data?.[field];
+    cursor = page.data?.next;
+    if (!Array.isArray(items) || (cursor !== undefined && seen.has(cursor))) {
+      throw new CliError(EXIT.failed, `the admin API's list at ${path} isn't understood (another version?)`);
+    }
+    if (cursor !== undefined) seen.add(cursor);
+    all.push(...items);
+  } while (cursor !== undefined);
+  return all;
+}
+
+async function firstAnswer(access: AdminAccess, path: string, request: AdminRequest): Promise<HttpAnswer> {
   let last: unknown;
   for (const url of access.urls) {
     try {
-      return await fetch(new URL(path, url), {
+      return await ask(new URL(path, url), {
         method: request.method ?? "GET",
         headers: {
           accept: "application/json",
@@ -61,7 +86,8 @@ async function firstAnswer(access: AdminAccess, path: string, request: AdminRequ
           ...request.headers,
         },
         ...(request.body === undefined ? {} : { body: JSON.stringify(request.body) }),
-        signal: AbortSignal.timeout(request.timeoutMs ?? TIMEOUT_MS),
+        ...(access.ca === undefined ? {} : { ca: access.ca }),
+        timeoutMs: request.timeoutMs ?? TIMEOUT_MS,
       });
     } catch (error) {
       last = error;
@@ -69,19 +95,28 @@ async function firstAnswer(access: AdminAccess, path: string, request: AdminRequ
       if (!neverConnected(error)) break;
     }
   }
-  const reason = last instanceof Error && last.cause !== undefined ? messageOf(last.cause) : messageOf(last);
   throw new CliError(
     EXIT.unavailable,
-    `the admin API doesn't answer at ${access.urls.join(", ")}: ${reason || "no connection"}. ` +
-      "`longshore status` shows whether the site runs",
+    `the admin API doesn't answer at ${access.urls.join(", ")}: ${reasonOf(last)}. ${hint(last)}`,
     last,
   );
 }
 
-function neverConnected(error: unknown): boolean {
+function reasonOf(error: unknown): string {
   const cause = error instanceof Error ? error.cause : undefined;
-  const code = typeof cause === "object" && cause !== null && "code" in cause ? cause.code : undefined;
-  return code === "ECONNREFUSED" || code === "EHOSTUNREACH" || code === "ENETUNREACH" || code === "ENOTFOUND";
+  if (cause instanceof Error && cause.name === "TimeoutError") return "no answer in time";
+  return messageOf(error) || systemCode(error) || "no connection";
+}
+
+function hint(error: unknown): string {
+  return /CERT|SIGNATURE|ISSUER/.test(systemCode(error) ?? "")
+    ? "Name the authority that signed the site's certificate with --ca-file (or LONGSHORE_CA_FILE)"
+    : "`longshore status` shows whether the site runs";
+}
+
+function neverConnected(error: unknown): boolean {
+  const code = systemCode(error) ?? "";
+  return ["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "ENOTFOUND"].includes(code);
 }
 
 function refusal(status: number, path: string, text: string): string {

@@ -1,7 +1,9 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from "commander";
 import { addAccountCommands } from "./commands/accounts.js";
+import { addAdministratorCommands } from "./commands/administrators.js";
 import { addBundleCommands } from "./commands/bundle.js";
+import { addCompletionCommand } from "./commands/completion.js";
 import { addConfigCommands } from "./commands/config.js";
 import { addContainerCommands } from "./commands/container.js";
 import { addDoctorCommand } from "./commands/doctor.js";
@@ -22,6 +24,7 @@ const program = new Command("longshore")
 addSiteCommands(program);
 addNodeCommands(program);
 addAccountCommands(program);
+addAdministratorCommands(program);
 addGroupCommands(program);
 addFolderCommands(program);
 addKeyCommands(program);
@@ -29,6 +32,7 @@ addConfigCommands(program);
 addBundleCommands(program);
 addDoctorCommand(program);
 addContainerCommands(program);
+addCompletionCommand(program);
 
 try {
   await program.parseAsync();

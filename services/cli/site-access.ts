@@ -12,6 +12,8 @@ export interface SiteOptions {
   /** Of any other site. */
   readonly url?: string;
   readonly tokenFile?: string;
+  /** Certificates (PEM) of the authorities that its https address is checked against. */
+  readonly caFile?: string;
 }
 
 /** The site's endpoints.json. Throws a CliError where no site runs there. */
@@ -33,7 +35,9 @@ export function adminAccess(options: SiteOptions, env: NodeJS.ProcessEnv = proce
   const tokenFile = options.tokenFile ?? (env.LONGSHORE_TOKEN_FILE || undefined);
   if (url !== undefined) {
     if (tokenFile === undefined) throw new CliError(EXIT.usage, "--url needs --token-file (or LONGSHORE_TOKEN_FILE)");
-    return { urls: [url], token: readToken(tokenFile) };
+    const caFile = options.caFile ?? (env.LONGSHORE_CA_FILE || undefined);
+    const token = readToken(tokenFile);
+    return { urls: [url], token, ...(caFile === undefined ? {} : { ca: readCa(caFile) }) };
   }
   const own = ownSite(options, env);
   if (own !== undefined) return { urls: own.adminUrls, token: readToken(tokenFile ?? own.tokenFile) };
@@ -43,6 +47,14 @@ export function adminAccess(options: SiteOptions, env: NodeJS.ProcessEnv = proce
     urls: [...new Set([endpoints.admin.url, ...endpoints.nodes.map((node) => node.adminUrl)])],
     token: readToken(tokenFile ?? endpoints.admin.tokenFile),
   };
+}
+
+function readCa(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw new CliError(EXIT.usage, `--ca-file: ${messageOf(error)}`, error);
+  }
 }
 
 export function readToken(file: string): string {

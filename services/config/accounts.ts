@@ -22,6 +22,8 @@ export interface Accounts {
   get(name: string): Promise<StoredAccount | undefined>;
   /** Sorted by name. Entries that aren't valid are left out; the config view reports them. */
   list(): Promise<readonly StoredAccount[]>;
+  /** At most `limit` of the list, past the name `after`; `next` is to be the next page's `after`, if there is more. */
+  page(limit: number, after?: string): Promise<{ readonly items: readonly StoredAccount[]; readonly next?: string }>;
   /**
    * Creates or replaces, by compare-and-set, together with the groups that it names. Without `expected` the last writer
    * wins, still atomically. Throws `InvalidConfigError`, `StaleRevisionError`, `StoreUnavailableError`,
@@ -66,6 +68,23 @@ export function createAccounts(options: { readonly coordination: Coordination })
           return [];
         }
       });
+    },
+
+    async page(limit, after) {
+      // One more than asked for tells whether there is a next page.
+      const options = { limit: limit + 1, ...(after === undefined ? {} : { after: keys.account(after) }) };
+      const { entries } = await coordination.list(keys.accountPrefix, options);
+      const shown = entries.slice(0, limit);
+      const items = shown.flatMap((entry) => {
+        try {
+          return [stored(entry)];
+        } catch {
+          return [];
+        }
+      });
+      const last = shown.at(-1);
+      if (entries.length <= limit || last === undefined) return { items };
+      return { items, next: last.key.slice(keys.accountPrefix.length) };
     },
 
     async put(input, expected, note) {

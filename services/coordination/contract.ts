@@ -53,6 +53,8 @@ export interface CallOptions {
 export interface ListOptions extends CallOptions {
   /** At most so many entries, from 1. Default: all, fetched in pages at one revision. */
   readonly limit?: number;
+  /** Only keys past this one, which starts with the prefix and needn't exist: the next page of a listing. */
+  readonly after?: string;
   /** Keys only: values come back empty. */
   readonly keysOnly?: boolean;
   /** Only entries that were last changed after this revision. Not with `limit`. What was deleted shows in `total` alone. */

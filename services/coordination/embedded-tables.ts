@@ -84,16 +84,20 @@ export class EmbeddedTables {
     if (entry.lease !== undefined) void this.#db.remove(leaseKey(entry.lease, entry.key));
   }
 
-  /** Entries that start with `prefix`, in the order of their bytes, at most `limit`. Synchronous: one moment's state. */
-  scan(prefix: string, limit = Number.POSITIVE_INFINITY): Entry[] {
+  /** Entries that start with `prefix`, in the order of their bytes, at most `limit`, only those past `after`. Synchronous: one moment's state. */
+  scan(prefix: string, limit = Number.POSITIVE_INFINITY, after?: string): Entry[] {
     const bytes = Buffer.from(prefix);
-    const start = bytes.subarray(0, HEAD);
+    const range = rangeOf(ENTRY, bytes.subarray(0, HEAD));
+    const past = after === undefined ? undefined : Buffer.from(after);
+    // Whatever comes after that key begins at least with its head, hashed or not.
+    if (past !== undefined) range.start = Buffer.concat([Buffer.from([ENTRY]), past.subarray(0, HEAD)]);
     const entries: Entry[] = [];
     // Entry keys of one head aren't in their own order once one of them is hashed: such a group is read to its end.
     let head: Buffer | undefined;
-    for (const { key, value } of this.#db.getRange(rangeOf(ENTRY, start))) {
+    for (const { key, value } of this.#db.getRange(range)) {
       const row = value as Row;
       if (!row[0].startsWith(prefix)) continue;
+      if (past !== undefined && Buffer.compare(Buffer.from(row[0]), past) <= 0) continue;
       if (key.length > LONGEST_PLAIN + 1) head = Buffer.from(key.subarray(0, 1 + HEAD));
       else if (entries.length >= limit && !head?.equals(key.subarray(0, 1 + HEAD))) break;
       entries.push(toEntry(row));

@@ -22,7 +22,7 @@ import { lockFile } from "./embedded-lock.js";
 import { EmbeddedTables, makeDirectory } from "./embedded-tables.js";
 import { LeaseGoneError, OutcomeUnknownError, StoreUnavailableError } from "./errors.js";
 import { leaseTimes } from "./lease-reckoning.js";
-import { assertKey, assertListing, assertPrefix, assertTransaction } from "./transaction-rules.js";
+import { assertAfter, assertKey, assertListing, assertPrefix, assertTransaction } from "./transaction-rules.js";
 
 const DEFAULT_DEADLINE_MS = 2_000;
 /** The same as our etcd servers', so that no code grows past what a cluster can take. */
@@ -101,9 +101,10 @@ class EmbeddedCoordination implements Coordination {
   async list(prefix: string, options: ListOptions = {}): Promise<Listing> {
     assertPrefix(prefix);
     assertListing(options);
+    assertAfter(prefix, options.after);
     await this.#readable();
     return this.#reading(`listing ${prefix}`, () => {
-      const entries = this.#tables.scan(prefix, options.limit);
+      const entries = this.#tables.scan(prefix, options.limit, options.after);
       const { changedSince } = options;
       const asked =
         changedSince === undefined ? entries : entries.filter(({ modRevision }) => modRevision > changedSince);

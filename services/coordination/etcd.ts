@@ -20,7 +20,7 @@ import { EndpointSet, type EtcdTls } from "./etcd-endpoints.js";
 import { isCompacted, readError, transactionError } from "./etcd-errors.js";
 import { grantEtcdLease } from "./etcd-lease.js";
 import { followPrefix } from "./etcd-watch.js";
-import { assertKey, assertListing, assertPrefix, assertTransaction } from "./transaction-rules.js";
+import { assertAfter, assertKey, assertListing, assertPrefix, assertTransaction } from "./transaction-rules.js";
 
 export type { EtcdTls } from "./etcd-endpoints.js";
 
@@ -82,6 +82,7 @@ class EtcdCoordination implements Coordination {
   async list(prefix: string, options: ListOptions = {}): Promise<Listing> {
     assertPrefix(prefix);
     assertListing(options);
+    assertAfter(prefix, options.after);
     const until = monotonicMs() + (options.deadlineMs ?? DEFAULT_DEADLINE_MS);
     for (;;) {
       try {
@@ -132,7 +133,7 @@ class EtcdCoordination implements Coordination {
     const limit = options.limit ?? Number.POSITIVE_INFINITY;
     const entries: Entry[] = [];
     const { key: first, range_end } = this.#codec.range(prefix);
-    let key = first;
+    let key = options.after === undefined ? first : pastKey(this.#codec.key(options.after));
     const changed = options.changedSince === undefined ? {} : { min_mod_revision: options.changedSince + 1 };
     let revision = 0;
     let total: { total?: number } = {};
@@ -162,7 +163,7 @@ class EtcdCoordination implements Coordination {
       }
       const last = response.kvs.at(-1);
       if (!response.more || !last || entries.length >= limit) return { entries, revision, ...total };
-      key = Buffer.concat([last.key, Buffer.from([0])]);
+      key = pastKey(last.key);
       const perEntry = bytes / response.kvs.length;
       page = Math.max(1, Math.min(LARGEST_PAGE, page * 4, Math.floor(PAGE_BYTES / perEntry)));
     }
@@ -175,6 +176,11 @@ class EtcdCoordination implements Coordination {
     this.#endpoints.saw(response.header);
     return response;
   }
+}
+
+/** The first key that can follow this one. */
+function pastKey(key: Buffer): Buffer {
+  return Buffer.concat([key, Buffer.from([0])]);
 }
 
 function leasesOf(transaction: Transaction): string[] {

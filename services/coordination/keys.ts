@@ -19,6 +19,9 @@ export const keys = {
   configHistory: (id: string) => `config-history/${id}`,
   secretPrefix: "config/keys/",
   secret: (id: string) => `config/keys/${id}`,
+  /** Requests of the admin API that were made under an Idempotency-Key. */
+  idempotencyPrefix: "idempotency/",
+  idempotency: (hash: string) => `idempotency/${hash}`,
   nodePrefix: "nodes/",
   node: (id: string) => `nodes/${id}`,
   /** Operator's wish for a node, outliving its lease: `drain`. */

@@ -37,6 +37,14 @@ export function assertListing({ limit, changedSince }: ListOptions): void {
   }
 }
 
+export function assertAfter(prefix: string, after: string | undefined): void {
+  if (after === undefined) return;
+  assertPrefix(after);
+  if (!after.startsWith(prefix)) {
+    throw new LongshoreError("invalid-argument", `a list of ${prefix} goes on after one of its keys, not ${after}`);
+  }
+}
+
 /** Throws `LongshoreError`: `limit` (too many operations, too many bytes) or `invalid-argument` (a caller's mistake). */
 export function assertTransaction(transaction: Transaction, maxOperations: number): void {
   const { compare, apply } = transaction;

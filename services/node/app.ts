@@ -1,11 +1,14 @@
 import { createAgent } from "#admin/agent.js";
+import { readPair } from "#admin/certificate.js";
 import { type Admin, createAdmin } from "#admin/server.js";
 import type { Heartbeat, NodeIdentity } from "#cluster/contract.js";
 import { NodeConflictError } from "#cluster/errors.js";
 import { createIntents } from "#cluster/intents.js";
 import { createMembersView } from "#cluster/members.js";
 import { createMembership } from "#cluster/membership.js";
+import { createRememberedRequests } from "#cluster/remembered-requests.js";
 import { createAccounts } from "#config/accounts.js";
+import { createAdministrators } from "#config/administrators.js";
 import { bootstrap } from "#config/bootstrap.js";
 import { ClusterKeyError } from "#config/errors.js";
 import { createSiteSettings } from "#config/site.js";
@@ -52,6 +55,7 @@ const LEAVE_MS = 1_000;
 export function createApp(settings: NodeSettings): App {
   const token = adminTokenIn(settings.adminTokenFile);
   const firstKeys = clusterKeyIn(settings.clusterKeyFile);
+  assertAdminTls(settings);
   const identity = identityOf(settings);
 
   const logger = createLogger({ node: settings.name, level: settings.logLevel });
@@ -113,6 +117,7 @@ export function createApp(settings: NodeSettings): App {
   const admin = createAdmin({
     host: settings.admin.host,
     port: settings.admin.port,
+    tls: settings.admin.tls,
     token,
     node: {
       identity,
@@ -129,9 +134,14 @@ export function createApp(settings: NodeSettings): App {
     },
     members,
     accounts: createAccounts({ coordination }),
+    administrators: createAdministrators({ coordination }),
+    inForce: () => (config.loaded() ? config.snapshot().administrators : undefined),
+    ...(settings.balancers === undefined ? {} : { balancers: settings.balancers }),
+    onRefusal: (reason) => metrics.adminRefused(reason),
     site: createSiteSettings({ coordination }),
     documents: createSiteDocuments({ coordination, clusterKey }),
     intents: createIntents({ coordination }),
+    requests: createRememberedRequests({ coordination }),
     metrics,
     logger,
   });
@@ -271,6 +281,15 @@ export function createApp(settings: NodeSettings): App {
 }
 
 const NATIVE_CRYPTO = nativeCrypto();
+
+/** Throws StartupError where the admin port's certificate can't be used. */
+function assertAdminTls({ admin }: NodeSettings): void {
+  try {
+    if (admin.tls !== undefined) readPair(admin.tls);
+  } catch (error) {
+    throw new StartupError(error instanceof Error ? error.message : String(error), EXIT_SETTINGS, error);
+  }
+}
 
 function identityOf(settings: NodeSettings): NodeIdentity {
   const { name, slot, labels, sftp, admin, agent } = settings;

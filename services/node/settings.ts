@@ -44,8 +44,8 @@ export const nodeSettingsSchema = z.strictObject({
   sftp: address,
   /** PROXY protocol v2 is required from these addresses (CIDR) and nobody else may connect; absent: plain connections. */
   balancers: z.array(network).min(1).optional(),
-  /** Health, metrics and the admin API, over HTTP. */
-  admin: address,
+  /** Health, metrics and the admin API; over HTTPS where `tls` is given. Its files are read again when they change. */
+  admin: address.extend({ tls: z.strictObject({ certificateFile: file, keyFile: file }).optional() }),
   /** The balancer's agent check (`ready`, `drain`, weight). */
   agent: address.optional(),
   /** The admin API's bearer token. */

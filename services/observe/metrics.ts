@@ -69,6 +69,8 @@ export interface Metrics {
   /** Work of somebody else that this node finished, took over or swept away: `action` is one of few fixed words. */
   recovered(action: string, count?: number): void;
   storeCall(call: StoreCall, outcome: StoreOutcome, seconds: number): void;
+  /** A request of the admin API that was refused for its token: `reason` is one of few fixed words. */
+  adminRefused(reason: string): void;
   /** Sum over all transfers so far, for the load in the heartbeat. */
   readonly totalBytes: number;
   /** The page for Prometheus. */
@@ -94,6 +96,8 @@ export interface MetricsOptions {
     readonly failures: readonly string[];
     /** `action` of `recovered`. */
     readonly recoveries: readonly string[];
+    /** `reason` of `adminRefused`. */
+    readonly adminRefusals?: readonly string[];
   };
 }
 
@@ -195,6 +199,9 @@ export function createMetrics(options: MetricsOptions): Metrics {
   const commitErrors = counter("longshore_commit_errors_total", "Commits that failed.", ["reason"]);
   const recoveries = counter("longshore_recoveries_total", "Work of dead owners finished.", ["action"]);
   const storeErrors = counter("longshore_store_errors_total", "Failed calls to the store.", ["call", "outcome"]);
+  const adminRefusals = counter("longshore_admin_refusals_total", "Admin requests refused for their token.", [
+    "reason",
+  ]);
   const commits = new Histogram({
     name: "longshore_commit_seconds",
     help: "From the last byte of an upload to its acknowledgement.",
@@ -218,6 +225,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
   fromZero(failures, "status", labels.failures);
   fromZero(stream, "direction", ["in", "out"]);
   fromZero(recoveries, "action", labels.recoveries);
+  fromZero(adminRefusals, "reason", labels.adminRefusals ?? []);
   fromZero(commitErrors, "reason", ERROR_CODES);
   for (const call of STORE_CALLS) {
     store.zero({ call });
@@ -253,6 +261,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
       store.observe({ call }, seconds);
       if (outcome !== "ok") storeErrors.inc({ call, outcome });
     },
+    adminRefused: (reason) => adminRefusals.inc({ reason }),
     get totalBytes() {
       return totalBytes;
     },

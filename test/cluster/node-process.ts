@@ -21,7 +21,7 @@ export class Site {
     writeFileSync(join(this.directory, "key"), randomBytes(32).toString("base64"));
   }
 
-  async node(name: string, slot: number, more: Record<string, unknown> = {}): Promise<Node> {
+  async node(name: string, slot: number, more: Record<string, unknown> = {}, moreOfAdmin: object = {}): Promise<Node> {
     const [sftp = 0, admin = 0, agent = 0] = await freePorts(3);
     const at = (port: number) => ({ host: "127.0.0.1", port });
     const settings = {
@@ -32,7 +32,7 @@ export class Site {
       storage: { path: join(this.directory, "storage"), local: true },
       coordination: this.#coordination,
       sftp: at(sftp),
-      admin: at(admin),
+      admin: { ...at(admin), ...moreOfAdmin },
       agent: at(agent),
       adminTokenFile: join(this.directory, "token"),
       clusterKeyFile: join(this.directory, "key"),

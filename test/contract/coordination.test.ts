@@ -165,6 +165,26 @@ function suite(name: string, backend: Backend): void {
       assert.deepEqual((await store.list("m/")).entries, []);
     });
 
+    it("goes on after a key, whether that key is there or not", async () => {
+      const store = await open();
+      const long = "x".repeat(1_900);
+      const names = ["l/a", "l/b", "l/b/c", "l/é", `l/${long}`, `l/${long}1`, `l/${long}2`];
+      applied(await store.transact({ compare: [], apply: [...names, "k", "m"].map((one) => put(one, "value")) }));
+      const byBytes = [...names].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+      const keysAfter = async (after: string, limit?: number) => {
+        const options = limit === undefined ? { after } : { after, limit };
+        return (await store.list("l/", options)).entries.map((entry) => entry.key);
+      };
+      for (const [at, name] of byBytes.entries()) {
+        assert.deepEqual(await keysAfter(name), byBytes.slice(at + 1));
+        assert.deepEqual(await keysAfter(name, 2), byBytes.slice(at + 1, at + 3));
+      }
+      assert.deepEqual(await keysAfter("l/aa", 1), ["l/b"]);
+      assert.deepEqual(await keysAfter("l/"), byBytes);
+      const invalid = (error: unknown) => isCode(error, "invalid-argument");
+      await assert.rejects(store.list("l/", { after: "k" }), invalid);
+    });
+
     it("lists what was changed since a revision, and how many there are in all", async () => {
       const store = await open();
       const names = Array.from({ length: 600 }, (_, i) => `since/${i}`);

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { type Command, Option } from "commander";
 import { z } from "zod";
 import { PERMISSIONS, type Permission } from "#config/schema.js";
-import { AdminError, askAdmin } from "../admin-client.js";
+import { AdminError, askAdmin, askAll } from "../admin-client.js";
 import { CliError, EXIT, messageOf } from "../errors.js";
 import { cell, json, table } from "../output.js";
 import { adminAccess } from "../site-access.js";
@@ -10,7 +10,7 @@ import { randomPassword } from "../up/secrets.js";
 import { answerAs, type ClientOptions, withSite } from "./shared.js";
 
 const accountSchema = z.looseObject({ name: z.string() });
-const accountsSchema = z.looseObject({ accounts: z.array(accountSchema) });
+const accountsSchema = z.array(accountSchema);
 
 interface AddOptions extends ClientOptions {
   readonly passwordFile?: string;
@@ -51,7 +51,7 @@ export function addAccountCommands(program: Command): void {
 }
 
 async function list(options: ClientOptions): Promise<void> {
-  const { accounts } = answerAs(accountsSchema, await askAdmin(adminAccess(options), "/api/v1/accounts"));
+  const accounts = answerAs(accountsSchema, await askAll(adminAccess(options), "/api/v1/accounts", "accounts"));
   if (options.output === "json") process.stdout.write(json(accounts));
   else
     process.stdout.write(

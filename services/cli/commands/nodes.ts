@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { z } from "zod";
-import { askAdmin } from "../admin-client.js";
+import { askAdmin, askAll } from "../admin-client.js";
 import { cell, json, table } from "../output.js";
 import { adminAccess } from "../site-access.js";
 import { answerAs, type ClientOptions, withSite } from "./shared.js";
@@ -8,7 +8,7 @@ import { answerAs, type ClientOptions, withSite } from "./shared.js";
 /** What the commands need of a node; whatever else it says is passed on. */
 export const nodeSchema = z.looseObject({ id: z.string(), name: z.string(), state: z.string() });
 type Node = z.infer<typeof nodeSchema>;
-const nodesSchema = z.looseObject({ nodes: z.array(nodeSchema) });
+const nodesSchema = z.array(nodeSchema);
 
 const COLUMNS = ["name", "slot", "state", "revision", "version", "id"] as const;
 
@@ -39,7 +39,7 @@ export function nodeTable(nodes: readonly Node[]): string {
 }
 
 async function listNodes(options: ClientOptions): Promise<Node[]> {
-  return answerAs(nodesSchema, await askAdmin(adminAccess(options), "/api/v1/nodes")).nodes;
+  return answerAs(nodesSchema, await askAll(adminAccess(options), "/api/v1/nodes", "nodes"));
 }
 
 async function act(nameOrId: string, action: "drain" | "undrain", options: ClientOptions): Promise<void> {

@@ -15,6 +15,7 @@ export function withSite(command: Command): Command {
     .option("--dir <dir>", "directory of a site that `longshore up` started (default: LONGSHORE_DIR, else .longshore)")
     .option("--url <url>", "admin API of another site (or LONGSHORE_URL)")
     .option("--token-file <file>", "file with its bearer token (or LONGSHORE_TOKEN_FILE)")
+    .option("--ca-file <file>", "certificate of the authority behind an https --url (or LONGSHORE_CA_FILE)")
     .addOption(new Option("-o, --output <format>", "form of the answer").choices(FORMATS).default("text"));
 }
 

@@ -1,17 +1,16 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { z } from "zod";
-import { askAdmin } from "../admin-client.js";
 import { handOver } from "../container/hand-over.js";
 import { CliError, EXIT } from "../errors.js";
 import { siteDirectory } from "../layout.js";
 import { json } from "../output.js";
-import { adminAccess, ownSite, siteEndpoints } from "../site-access.js";
+import { ownSite, siteEndpoints } from "../site-access.js";
 import { down, up } from "../up/command.js";
 import { DEFAULT_ACCOUNT, DEFAULT_BASE_PORT, DEFAULT_NODES, upOptionsSchema } from "../up/options.js";
 import { downHint, panel } from "../up/panel.js";
 import { SUPERVISE_COMMAND, supervise } from "../up/supervisor.js";
-import { nodeSchema, nodeTable } from "./nodes.js";
-import { answerAs, type ClientOptions, withSite } from "./shared.js";
+import { type ClientOptions, withSite } from "./shared.js";
+import { addStatusCommand } from "./status.js";
 
 interface UpFlags {
   readonly dir?: string;
@@ -64,7 +63,7 @@ export function addSiteCommands(program: Command): void {
       const end = own === undefined ? downHint(endpoints.directory) : `Stop it with: docker compose ${file}down`;
       process.stdout.write(options.json || options.output === "json" ? json(endpoints) : panel(endpoints, end));
     });
-  withSite(program.command("status").description("how the site is")).action(status);
+  addStatusCommand(program);
 }
 
 function upOptions(flags: UpFlags) {
@@ -77,30 +76,6 @@ function upOptions(flags: UpFlags) {
 
 /** As compose.yaml mounts them into the container of this command. */
 const HAND_OVER = { mounted: "/hand-over", onHost: ".longshore", ownerOf: "/etc/longshore/compose.yaml" };
-
-const statusSchema = z.looseObject({
-  node: z.looseObject({ name: z.string(), state: z.string() }),
-  config: z.looseObject({ revision: z.number() }),
-  sessions: z.number(),
-  nodes: z.array(nodeSchema),
-});
-
-async function status(options: ClientOptions): Promise<void> {
-  const answer = answerAs(statusSchema, await askAdmin(adminAccess(options), "/api/v1/status"));
-  if (options.output === "json") {
-    process.stdout.write(json(answer));
-    return;
-  }
-  const { node, config, sessions, nodes } = answer;
-  const asked = `asked ${node.name} (${node.state}), configuration revision ${config.revision}`;
-  process.stdout.write(
-    `${counted(nodes.length, "node")}, ${counted(sessions, "session")}; ${asked}\n\n${nodeTable(nodes)}`,
-  );
-}
-
-function counted(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
-}
 
 function wholeNumber(text: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError("give a whole number");

@@ -125,6 +125,7 @@ export async function startBench(
     ...noEntries(),
     site: siteSchema.parse({ ...site, sftp }),
     accounts: new Map(accounts.map((account) => [account.name, accountSchema.parse(account)])),
+    administrators: new Map(),
     hostKeys: [
       ssh2.utils.generateKeyPairSync("ed25519").private,
       ssh2.utils.generateKeyPairSync("rsa", { bits: 2048 }).private,

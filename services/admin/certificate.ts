@@ -1,0 +1,76 @@
+import { X509Certificate } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { createSecureContext, type SecureContextOptions } from "node:tls";
+import { monotonicMs } from "#lib/clock.js";
+import { LongshoreError } from "#lib/errors.js";
+import type { Logger } from "#lib/logger.js";
+
+/** Of the admin port; both in PEM. The certificate's file holds its chain, too. */
+export interface AdminTls {
+  readonly certificateFile: string;
+  readonly keyFile: string;
+}
+
+export interface CertificateFollower {
+  /** What the port starts with. */
+  readonly initial: SecureContextOptions;
+  /** Looks at the files from now on, and hands over each new pair that fits. Returns how to stop that. */
+  follow(renewed: (pair: SecureContextOptions) => void): () => void;
+}
+
+/** Tools that renew certificates replace two files, one after the other; nobody needs the new one within the second. */
+const LOOK_MS = 1_000;
+/** A pair that doesn't fit is said once, and again after so long. */
+const SAY_MS = 60_000;
+
+/**
+ * The admin port's certificate, read again when its files change. By content, not by time or watch: files in containers
+ * are links that are switched, and on network shares no watch tells. Throws a LongshoreError where the first pair can't be used.
+ */
+export function createCertificateFollower(files: AdminTls, logger: Logger): CertificateFollower {
+  let current = readPair(files);
+  return {
+    initial: current,
+    follow(renewed) {
+      let saidAt = Number.NEGATIVE_INFINITY;
+      const look = () => {
+        try {
+          const next = readPair(files);
+          if (next.cert === current.cert && next.key === current.key) return;
+          renewed(next);
+          current = next;
+          const { validTo, subject } = new X509Certificate(next.cert);
+          logger.info("the admin port has a new certificate", { subject, validTo });
+          saidAt = Number.NEGATIVE_INFINITY;
+        } catch (error) {
+          // Between the two renames the pair doesn't fit: the old one stays in use.
+          if (monotonicMs() - saidAt < SAY_MS) return;
+          saidAt = monotonicMs();
+          logger.warn("the admin port's new certificate can't be used; the old one stays", { error });
+        }
+      };
+      const timer = setInterval(look, LOOK_MS).unref();
+      return () => clearInterval(timer);
+    },
+  };
+}
+
+/** Throws a LongshoreError that names the setting: unreadable, not PEM, or a key of another certificate. */
+export function readPair({ certificateFile, keyFile }: AdminTls): { readonly cert: string; readonly key: string } {
+  const pair = { cert: readPem("certificateFile", certificateFile), key: readPem("keyFile", keyFile) };
+  try {
+    createSecureContext(pair);
+  } catch (error) {
+    const why = "certificate and key can't be used together";
+    throw new LongshoreError("invalid-argument", `admin.tls: ${certificateFile}, ${keyFile}: ${why}`, error);
+  }
+  return pair;
+}
+
+function readPem(setting: string, path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw new LongshoreError("io", `admin.tls.${setting}: ${path} can't be read`, error);
+  }
+}

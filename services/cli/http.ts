@@ -1,0 +1,42 @@
+import { request as plainRequest } from "node:http";
+import { request as secureRequest } from "node:https";
+import { text } from "node:stream/consumers";
+
+export interface HttpRequest {
+  readonly method: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: string;
+  /** Certificates (PEM) of authorities, instead of the system's. A certificate is always checked. */
+  readonly ca?: string;
+  /** For the whole answer, in milliseconds. */
+  readonly timeoutMs: number;
+}
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly url: string;
+  readonly text: string;
+}
+
+/** One request over HTTP or HTTPS. Not fetch: Node 20's takes no authorities of the caller's. Rejects with the system's error. */
+export function ask(url: URL, request: HttpRequest): Promise<HttpAnswer> {
+  return new Promise((resolve, reject) => {
+    const { method, body, ca, timeoutMs } = request;
+    const length = body === undefined ? {} : { "content-length": String(Buffer.byteLength(body)) };
+    const options = {
+      method,
+      headers: { ...request.headers, ...length },
+      agent: false,
+      signal: AbortSignal.timeout(timeoutMs),
+    } as const;
+    const asking =
+      url.protocol === "https:"
+        ? secureRequest(url, { ...options, rejectUnauthorized: true, ...(ca === undefined ? {} : { ca }) })
+        : plainRequest(url, options);
+    asking.on("error", reject);
+    asking.on("response", (response) => {
+      text(response).then((all) => resolve({ status: response.statusCode ?? 0, url: url.href, text: all }), reject);
+    });
+    asking.end(body);
+  });
+}
