@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { accountLimits, addressRulesSchema, securitySchema } from "./security-schema.js";
 
 /** Settings and accounts, as they stand in the store. Strict: an unknown field is refused, never stripped. */
 
@@ -45,6 +46,7 @@ export const accountSchema = z.strictObject({
     .max(256)
     .default([{ path: "/", allow: [...PERMISSIONS] }]),
   description: z.string().max(1024).optional(),
+  ...accountLimits,
 });
 export type Account = z.infer<typeof accountSchema>;
 
@@ -73,6 +75,8 @@ export const siteSchema = z.strictObject({
       maxHandles: z.int().min(1).max(4_096).default(256),
     })
     .prefault({}),
+  security: securitySchema.prefault({}),
+  addressRules: addressRulesSchema.prefault({}),
   /** Partials that nobody resumed are removed after so long. */
   partialLifetimeHours: z.int().min(1).max(8_760).default(168),
 });

@@ -1,7 +1,7 @@
 import { createServer, type Server, type Socket } from "node:net";
 import type { Logger } from "#lib/logger.js";
+import { limitKey, normalizeAddress, parseNetworks } from "#lib/networks.js";
 import type { ConnectionObserver, RefusalReason } from "../observer.js";
-import { limitKey, normalizeAddress, parseNetworks } from "./addresses.js";
 import { createLogThrottle } from "./log-throttle.js";
 import { type Endpoint, type ProxyHeader, ProxyHeaderReader } from "./proxy-header.js";
 import { withOwnReads } from "./reads.js";
