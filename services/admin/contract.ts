@@ -5,6 +5,7 @@ import type { Accounts } from "#config/accounts.js";
 import type { SiteSettings } from "#config/site.js";
 import type { ConfigStatus } from "#config/view.js";
 import type { Logger } from "#lib/logger.js";
+import type { SecurityParts } from "./security-contract.js";
 
 /** What the node can say of itself at any time, from its very start on. */
 export interface NodeView {
@@ -31,6 +32,7 @@ export interface AdminParts {
   readonly accounts: Accounts;
   readonly site: SiteSettings;
   readonly intents: Intents;
+  readonly protection: SecurityParts;
   /** The page of metrics. */
   readonly metrics: { render(): Promise<{ readonly contentType: string; readonly body: string }> };
   readonly logger: Logger;

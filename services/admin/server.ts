@@ -4,11 +4,13 @@ import Router from "@koa/router";
 import Koa from "koa";
 import { LongshoreError, systemCode } from "#lib/errors.js";
 import { accountsRoutes } from "./accounts.js";
+import { bansRoutes } from "./bans.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError, problemOf } from "./errors.js";
 import { healthRoutes } from "./health.js";
 import { metricsRoutes } from "./metrics.js";
 import { nodesRoutes } from "./nodes.js";
+import { sessionsRoutes } from "./sessions.js";
 import { siteRoutes } from "./site.js";
 import { statusRoutes } from "./status.js";
 import { createTokenCheck } from "./token.js";
@@ -36,7 +38,16 @@ export function createAdmin(options: AdminOptions): Admin {
   const app = new Koa({ proxy: false });
   const allowed = createTokenCheck(options.token);
   const router = new Router();
-  for (const routes of [healthRoutes, metricsRoutes, statusRoutes, nodesRoutes, accountsRoutes, siteRoutes]) {
+  for (const routes of [
+    healthRoutes,
+    metricsRoutes,
+    statusRoutes,
+    nodesRoutes,
+    accountsRoutes,
+    siteRoutes,
+    bansRoutes,
+    sessionsRoutes,
+  ]) {
     routes(router, options);
   }
 

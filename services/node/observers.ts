@@ -1,3 +1,4 @@
+import { LOGIN_REFUSALS } from "#auth/security-contract.js";
 import { NODE_STATES } from "#cluster/contract.js";
 import { type CommitObserver, RECOVERIES } from "#commit/contract.js";
 import type { Metrics, MetricsOptions } from "#observe/metrics.js";
@@ -22,6 +23,7 @@ export const METRIC_LABELS: MetricsOptions["labels"] = {
   requests: [...REQUESTS].filter(([type]) => isRequest(type)).map(([, name]) => name),
   failures: [...STATUSES].filter(([code]) => code !== Status.OK && code !== Status.EOF).map(([, name]) => name),
   recoveries: RECOVERIES,
+  loginRefusals: LOGIN_REFUSALS,
 };
 
 /** Of what clients send once a session is open. */
