@@ -5,6 +5,7 @@ import { addBundleCommands } from "./commands/bundle.js";
 import { addContainerCommands } from "./commands/container.js";
 import { addDoctorCommand } from "./commands/doctor.js";
 import { addNodeCommands } from "./commands/nodes.js";
+import { addSecurityCommands } from "./commands/security.js";
 import { addSiteCommands } from "./commands/site.js";
 import { EXIT, exitCodeOf, messageOf } from "./errors.js";
 import { VERSION } from "./version.js";
@@ -18,6 +19,7 @@ const program = new Command("longshore")
 addSiteCommands(program);
 addNodeCommands(program);
 addAccountCommands(program);
+addSecurityCommands(program);
 addBundleCommands(program);
 addDoctorCommand(program);
 addContainerCommands(program);
