@@ -3,7 +3,7 @@ import { type Follower, follow } from "#config/follow.js";
 import type { SecuritySettings } from "#config/security-schema.js";
 import type { Coordination, Entry, Listing } from "#coordination/contract.js";
 import { keys } from "#coordination/keys.js";
-import { pause } from "#lib/clock.js";
+import { monotonicMs, pause } from "#lib/clock.js";
 import type { Logger } from "#lib/logger.js";
 import { FailureHistory } from "./history.js";
 
@@ -36,6 +36,8 @@ export interface FailureCountersOptions {
   readonly logger: Logger;
   /** Between writes, in milliseconds. Default 250. */
   readonly flushMs?: number;
+  /** Between looks for keys that are over, in milliseconds. Default 60,000. */
+  readonly sweepMs?: number;
 }
 
 /** Sources of each kind in memory, and in the key. */
@@ -44,7 +46,6 @@ const MOST_TOLD = 500;
 const FLUSH_MS = 250;
 /** After a write that failed. */
 const RETRY_MS = 1_000;
-/** Between looks for keys that are over. */
 const SWEEP_MS = 60_000;
 /** Others' counters change up to four times a second each. */
 const DEBOUNCE_MS = 100;
@@ -130,14 +131,13 @@ export function createFailureCounters(options: FailureCountersOptions): FailureC
   };
 
   const run = async () => {
-    let nextSweep = now() + SWEEP_MS;
+    let sweptAt = monotonicMs();
     while (!stopping.signal.aborted) {
       await pause(options.flushMs ?? FLUSH_MS, stopping.signal);
       if (stopping.signal.aborted) return;
       if (!(await flush())) await pause(RETRY_MS, stopping.signal);
-      // The site's clock may have been set back far.
-      if (now() < nextSweep && nextSweep - now() <= 2 * SWEEP_MS) continue;
-      nextSweep = now() + SWEEP_MS;
+      if (monotonicMs() - sweptAt < (options.sweepMs ?? SWEEP_MS)) continue;
+      sweptAt = monotonicMs();
       await sweep();
     }
   };

@@ -51,6 +51,8 @@ export interface MeasuresOptions {
   readonly settings: () => SecuritySettings;
   /** A measure was imposed or lifted, by whomever: what led to it no longer counts. */
   readonly onTurned: (subject: string) => void;
+  /** Between looks for records that are forgotten, in milliseconds. Default 30,000. */
+  readonly sweepMs?: number;
   readonly logger: Logger;
 }
 
@@ -161,7 +163,7 @@ export function createMeasures(options: MeasuresOptions): Measures {
       await pause(FLUSH_MS, stopping.signal);
       if (stopping.signal.aborted) return;
       if (!(await flush())) await pause(RETRY_MS, stopping.signal);
-      if (monotonicMs() - sweptAt < SWEEP_MS) continue;
+      if (monotonicMs() - sweptAt < (options.sweepMs ?? SWEEP_MS)) continue;
       sweptAt = monotonicMs();
       await sweep();
     }

@@ -46,6 +46,8 @@ export interface SecurityOptions {
   readonly now: () => number;
   readonly settings: () => SecuritySettings;
   readonly observer: SecurityObserver;
+  /** Between looks for what is forgotten, in milliseconds. Default: 30,000 and 60,000. */
+  readonly sweepMs?: number;
   readonly logger: Logger;
 }
 
@@ -61,7 +63,9 @@ export function createSecurity(options: SecurityOptions): Security {
   const balancers = parseNetworks(balancerList);
   let exempt: { readonly list: readonly string[]; readonly networks: Networks } | undefined;
 
+  const sweep = options.sweepMs === undefined ? {} : { sweepMs: options.sweepMs };
   const counters = createFailureCounters({
+    ...sweep,
     coordination,
     nodeId,
     now,
@@ -69,7 +73,7 @@ export function createSecurity(options: SecurityOptions): Security {
     onFlush: (bytes) => observer.countersFlushed(bytes),
     logger,
   });
-  const shared = { coordination, now, settings, logger };
+  const shared = { ...sweep, coordination, now, settings, logger };
   const bans = createMeasures({
     ...shared,
     prefix: keys.banPrefix,
