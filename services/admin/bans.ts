@@ -6,7 +6,7 @@ import type { Security } from "#auth/security.js";
 import { faultsOf, InvalidConfigError } from "#config/errors.js";
 import { accountNameSchema } from "#config/schema.js";
 import { networkSchema } from "#config/security-schema.js";
-import { canonicalNetwork } from "#lib/networks.js";
+import { canonicalNetwork } from "#lib/addresses.js";
 import { readJson } from "./body.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError } from "./errors.js";

@@ -1,8 +1,8 @@
 import type { ConfigView } from "#config/contract.js";
 import { type Account, accountNameSchema } from "#config/schema.js";
 import type { AddressRules } from "#config/security-schema.js";
+import { type Networks, parseNetworks } from "#lib/addresses.js";
 import { pause } from "#lib/clock.js";
-import { type Networks, parseNetworks } from "#lib/networks.js";
 import type { Client, Verdict, Verifier } from "./contract.js";
 import type { KnownAddresses } from "./known.js";
 import { throttleMs } from "./policy.js";

@@ -1,8 +1,8 @@
 import type { SecuritySettings } from "#config/security-schema.js";
 import type { Coordination } from "#coordination/contract.js";
 import { keys } from "#coordination/keys.js";
+import { canonicalNetwork, type Networks, normalizeAddress, overlaps, parseNetworks } from "#lib/addresses.js";
 import type { Logger } from "#lib/logger.js";
-import { canonicalNetwork, type Networks, normalizeAddress, overlaps, parseNetworks } from "#lib/networks.js";
 import { createFailureCounters } from "./counters.js";
 import { createMeasures, type MeasureRecord, type Measures } from "./measures.js";
 import { afterFailure, inForce } from "./policy.js";

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { canonicalNetwork } from "#lib/networks.js";
+import { canonicalNetwork } from "#lib/addresses.js";
 
 /** An address or a network (CIDR), v4 or v6. */
 export const networkSchema = z

@@ -1,6 +1,6 @@
 import { createServer, type Server, type Socket } from "node:net";
+import { limitKey, normalizeAddress, parseNetworks } from "#lib/addresses.js";
 import type { Logger } from "#lib/logger.js";
-import { limitKey, normalizeAddress, parseNetworks } from "#lib/networks.js";
 import type { ConnectionObserver, RefusalReason } from "../observer.js";
 import { createLogThrottle } from "./log-throttle.js";
 import { type Endpoint, type ProxyHeader, ProxyHeaderReader } from "./proxy-header.js";

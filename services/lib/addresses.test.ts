@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { addressFromBytes, canonicalNetwork, limitKey, normalizeAddress, overlaps, parseNetworks } from "./networks.js";
+import {
+  addressFromBytes,
+  canonicalNetwork,
+  limitKey,
+  normalizeAddress,
+  overlaps,
+  parseNetworks,
+} from "./addresses.js";
 
 test("an address has one spelling", () => {
   assert.equal(normalizeAddress("192.0.2.1"), "192.0.2.1");
