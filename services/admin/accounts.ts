@@ -4,6 +4,7 @@ import { hashPassword } from "#auth/passwords.js";
 import type { StoredAccount } from "#config/accounts.js";
 import { InvalidConfigError, StaleRevisionError } from "#config/errors.js";
 import type { Expectation } from "#config/write.js";
+import { actorOf } from "./actor.js";
 import { entityTag, preconditionOf, readJson } from "./body.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError } from "./errors.js";
@@ -34,7 +35,7 @@ export function accountsRoutes(router: Router, { accounts, logger }: AdminParts)
     const name = String(ctx.params.name);
     const expected = preconditionOf(ctx.headers);
     const { password, ...fields } = fieldsOf(await readJson(ctx.req, BODY_LIMIT), name);
-    const { stored, before } = await write(name, fields, password, expected);
+    const { stored, before } = await write(name, fields, password, expected, actorOf(ctx));
     logger.info("an account was written", { account: name, revision: stored.revision });
     ctx.status = before === undefined ? 201 : 200;
     ctx.set("etag", entityTag(stored.revision));
@@ -46,6 +47,7 @@ export function accountsRoutes(router: Router, { accounts, logger }: AdminParts)
     fields: Record<string, unknown>,
     password: string | null | undefined,
     expected: Expectation | undefined,
+    by: string,
   ) => {
     const hashed = typeof password === "string" ? await hashPassword(password) : undefined;
     for (let tried = 1; ; tried++) {
@@ -57,7 +59,7 @@ export function accountsRoutes(router: Router, { accounts, logger }: AdminParts)
       // A password that is kept was read just now: the write demands that nobody changed it since.
       const demand = expected ?? (kept === undefined ? undefined : before?.revision);
       try {
-        return { stored: await accounts.put(account, demand), before };
+        return { stored: await accounts.put(account, demand, { by }), before };
       } catch (error) {
         if (!(error instanceof StaleRevisionError) || expected !== undefined || tried >= TRIES) throw error;
       }
@@ -68,7 +70,7 @@ export function accountsRoutes(router: Router, { accounts, logger }: AdminParts)
     const name = String(ctx.params.name);
     const expected = preconditionOf(ctx.headers);
     if (expected === "absent") throw new HttpError(400, "Malformed precondition", "an absent account can't be deleted");
-    if (!(await accounts.delete(name, expected))) throw notFound(name);
+    if (!(await accounts.delete(name, expected, { by: actorOf(ctx) }))) throw notFound(name);
     logger.info("an account was deleted", { account: name });
     ctx.status = 204;
   });

@@ -4,8 +4,8 @@ import type { MeasureRecord } from "#auth/measures.js";
 import { inForce } from "#auth/policy.js";
 import type { Security } from "#auth/security.js";
 import { faultsOf, InvalidConfigError } from "#config/errors.js";
+import { networkSchema } from "#config/fields.js";
 import { accountNameSchema } from "#config/schema.js";
-import { networkSchema } from "#config/security-schema.js";
 import { canonicalNetwork } from "#lib/addresses.js";
 import { readJson } from "./body.js";
 import type { AdminParts } from "./contract.js";
@@ -33,7 +33,11 @@ export function bansRoutes(router: Router, { protection: { security }, logger }:
     const parsed = newBanSchema.safeParse(await readJson(ctx.req, BODY_LIMIT));
     if (!parsed.success) throw new InvalidConfigError("the ban isn't valid", faultsOf(parsed.error));
     const { address, seconds, reason } = parsed.data;
-    const subject = canonicalNetwork(address) ?? address;
+    const subject = canonicalNetwork(address);
+    if (subject === undefined) {
+      const message = "an IPv4 network inside IPv6 is written as IPv4";
+      throw new InvalidConfigError("the ban isn't valid", [{ path: "address", message }]);
+    }
     if (security.meetsBalancer(subject)) {
       const message = "holds a balancer's address, which all partners come from; ban the partner's own address";
       throw new InvalidConfigError("the ban isn't valid", [{ path: "address", message }]);

@@ -3,6 +3,7 @@ import type { Intents } from "#cluster/intents.js";
 import type { MembersView } from "#cluster/members.js";
 import type { Accounts } from "#config/accounts.js";
 import type { SiteSettings } from "#config/site.js";
+import type { SiteDocuments } from "#config/site-documents.js";
 import type { ConfigStatus } from "#config/view.js";
 import type { Logger } from "#lib/logger.js";
 import type { SecurityParts } from "./security-contract.js";
@@ -31,6 +32,7 @@ export interface AdminParts {
   readonly members: MembersView;
   readonly accounts: Accounts;
   readonly site: SiteSettings;
+  readonly documents: SiteDocuments;
   readonly intents: Intents;
   readonly protection: SecurityParts;
   /** The page of metrics. */

@@ -5,7 +5,9 @@ import Koa from "koa";
 import { LongshoreError, systemCode } from "#lib/errors.js";
 import { accountsRoutes } from "./accounts.js";
 import { bansRoutes } from "./bans.js";
+import { configurationRoutes } from "./configuration.js";
 import type { AdminParts } from "./contract.js";
+import { entriesRoutes } from "./entries.js";
 import { HttpError, problemOf } from "./errors.js";
 import { healthRoutes } from "./health.js";
 import { metricsRoutes } from "./metrics.js";
@@ -50,6 +52,7 @@ export function createAdmin(options: AdminOptions): Admin {
   ]) {
     routes(router, options);
   }
+  for (const routes of [entriesRoutes, configurationRoutes]) routes(router, options);
 
   app.use(async (ctx, next) => {
     ctx.set("x-content-type-options", "nosniff");

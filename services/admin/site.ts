@@ -1,4 +1,5 @@
 import type Router from "@koa/router";
+import { actorOf } from "./actor.js";
 import { entityTag, preconditionOf, readJson } from "./body.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError } from "./errors.js";
@@ -19,7 +20,7 @@ export function siteRoutes(router: Router, { site, logger }: AdminParts): void {
       throw new HttpError(428, "Precondition required", "send If-Match with the ETag of GET /api/v1/site");
     }
     const body = await readJson(ctx.req, BODY_LIMIT);
-    const stored = await site.put(withoutRevision(body), expected);
+    const stored = await site.put(withoutRevision(body), expected, { by: actorOf(ctx) });
     logger.info("the site's settings were written", { revision: stored.revision });
     ctx.set("etag", entityTag(stored.revision));
     ctx.body = { ...stored.site, revision: stored.revision };

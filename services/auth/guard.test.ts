@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
-import type { Snapshot } from "#config/contract.js";
+import { after, test } from "node:test";
 import { accountSchema, siteSchema } from "#config/schema.js";
 import { monotonicMs } from "#lib/clock.js";
 import type { Verdict, Verifier } from "./contract.js";
 import { createGuard } from "./guard.js";
 import type { Security } from "./security.js";
 import { BUSY } from "./verifier.js";
+
+// Timers of ours keep no process alive.
+const awake = setInterval(() => {}, 1_000);
+after(() => clearInterval(awake));
 
 const HOME = "192.0.2.1";
 const STRANGE = "198.51.100.1";
@@ -30,7 +33,14 @@ function guarded(world: World) {
     security: { throttle: { firstMs: 60, mostMs: 60 }, ...world.security },
     addressRules: world.rules ?? {},
   });
-  const snapshot: Snapshot = { revision: 1, hash: "", site, accounts: new Map([["ann", account]]), hostKeys: [] };
+  const snapshot = {
+    revision: 1,
+    hash: "",
+    site,
+    accounts: new Map([["ann", account]]),
+    hostKeys: [],
+    groups: new Map(),
+  };
   const failed: string[] = [];
   const refusals: string[] = [];
   const remembered: string[] = [];
@@ -52,7 +62,7 @@ function guarded(world: World) {
   };
   const verifier: Verifier = { password: async () => verdict(), publicKey: async () => verdict() };
   const guard = createGuard({
-    config: { snapshot: () => snapshot, onChange: () => () => {} },
+    config: { snapshot: () => snapshot },
     verifier,
     security: security as Security,
     known: {

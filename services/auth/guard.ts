@@ -1,9 +1,8 @@
-import type { ConfigView } from "#config/contract.js";
-import { type Account, accountNameSchema } from "#config/schema.js";
-import type { AddressRules } from "#config/security-schema.js";
-import { type Networks, parseNetworks } from "#lib/addresses.js";
+import type { Snapshot } from "#config/contract.js";
+import { type Account, accountNameSchema, type Site } from "#config/schema.js";
 import { pause } from "#lib/clock.js";
 import type { Client, Verdict, Verifier } from "./contract.js";
+import { isIn } from "./in-networks.js";
 import type { KnownAddresses } from "./known.js";
 import { throttleMs } from "./policy.js";
 import type { Security } from "./security.js";
@@ -18,7 +17,7 @@ export interface Guard {
 }
 
 export interface GuardOptions {
-  readonly config: ConfigView;
+  readonly config: { snapshot(): Pick<Snapshot, "site" | "accounts"> };
   readonly verifier: Verifier;
   readonly security: Security;
   readonly known: KnownAddresses;
@@ -102,24 +101,11 @@ export function createGuard(options: GuardOptions): Guard {
   };
 }
 
-/** Networks are parsed once per configuration object: those are frozen and replaced at each change. */
-const parsed = new WeakMap<readonly string[], Networks>();
-
-function networksOf(list: readonly string[]): Networks {
-  let networks = parsed.get(list);
-  if (networks === undefined) {
-    networks = parseNetworks(list);
-    parsed.set(list, networks);
-  }
-  return networks;
-}
-
-export function isDenied(rules: AddressRules, address: string): boolean {
-  if (rules.deny.length > 0 && networksOf(rules.deny).includes(address)) return true;
-  return rules.allow.length > 0 && !networksOf(rules.allow).includes(address);
+export function isDenied(rules: Site["addressRules"], address: string): boolean {
+  return isIn(address, rules.deny) || (rules.allow.length > 0 && !isIn(address, rules.allow));
 }
 
 export function mayComeFrom(account: Account, address: string): boolean {
   const allowed = account.allowedAddresses;
-  return allowed === undefined || allowed.length === 0 || networksOf(allowed).includes(address);
+  return allowed === undefined || allowed.length === 0 || isIn(address, allowed);
 }

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import { test } from "node:test";
-import type { Snapshot } from "#config/contract.js";
 import type { Credential } from "#config/credential.js";
 import { accountSchema, siteSchema } from "#config/schema.js";
 import { parsePublicKey } from "./public-keys.js";
@@ -25,12 +24,13 @@ function reason(
 ): string | undefined {
   const site = siteSchema.parse({ id: "6f2c1a52-6f0b-4b2a-9a57-3a1f3a1f3a1f", name: "t", addressRules: rules });
   const accounts = account === undefined ? [] : [accountSchema.parse({ name: "ann", ...account })];
-  const snapshot: Snapshot = {
+  const snapshot = {
     revision: 1,
     hash: "",
     site,
     accounts: new Map(accounts.map((one) => [one.name, one])),
     hostKeys: [],
+    groups: new Map(),
   };
   return reasonToEnd({ account: "ann", address: "192.0.2.1", credential }, snapshot, NOW);
 }

@@ -1,5 +1,6 @@
 import type { Snapshot } from "#config/contract.js";
 import type { Credential } from "#config/credential.js";
+import { effectiveAccount } from "#config/effective.js";
 import type { Account } from "#config/schema.js";
 import { isDenied, mayComeFrom } from "./guard.js";
 import { parsePublicKey } from "./public-keys.js";
@@ -15,8 +16,12 @@ export interface LoginFacts {
  * Why a session that was opened by this login may not go on under this configuration; undefined: it may. `now`: the site's
  * clock, milliseconds since 1970.
  */
-export function reasonToEnd(login: LoginFacts, snapshot: Snapshot, now: number): string | undefined {
-  const account = snapshot.accounts.get(login.account);
+export function reasonToEnd(
+  login: LoginFacts,
+  snapshot: Pick<Snapshot, "site" | "accounts" | "groups">,
+  now: number,
+): string | undefined {
+  const account = effectiveAccount(snapshot, login.account);
   if (account === undefined) return "the account was removed";
   if (!account.enabled) return "the account was disabled";
   if (account.expiresAt !== undefined && now >= Date.parse(account.expiresAt)) return "the account has expired";

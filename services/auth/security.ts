@@ -1,9 +1,10 @@
 import type { SecuritySettings } from "#config/security-schema.js";
 import type { Coordination } from "#coordination/contract.js";
 import { keys } from "#coordination/keys.js";
-import { canonicalNetwork, type Networks, normalizeAddress, overlaps, parseNetworks } from "#lib/addresses.js";
+import { canonicalNetwork, normalizeAddress, overlaps, parseNetworks } from "#lib/addresses.js";
 import type { Logger } from "#lib/logger.js";
 import { createFailureCounters } from "./counters.js";
+import { isIn } from "./in-networks.js";
 import { createMeasures, type MeasureRecord, type Measures } from "./measures.js";
 import { afterFailure, inForce } from "./policy.js";
 import type { SecurityObserver } from "./security-contract.js";
@@ -61,7 +62,6 @@ export function createSecurity(options: SecurityOptions): Security {
   const { coordination, nodeId, now, settings, observer, logger } = options;
   const balancerList = (options.balancers ?? LOOPBACK).flatMap((entry) => canonicalNetwork(entry) ?? []);
   const balancers = parseNetworks(balancerList);
-  let exempt: { readonly list: readonly string[]; readonly networks: Networks } | undefined;
 
   const sweep = options.sweepMs === undefined ? {} : { sweepMs: options.sweepMs };
   const counters = createFailureCounters({
@@ -93,12 +93,7 @@ export function createSecurity(options: SecurityOptions): Security {
       .filter(({ subject }) => subject.includes("/") && subject !== sourceOf(subject.split("/")[0] ?? ""));
   });
 
-  const isProtected = (address: string): boolean => {
-    if (balancers.includes(address)) return true;
-    const list = settings().neverBan;
-    if (exempt?.list !== list) exempt = { list, networks: parseNetworks(list) };
-    return exempt.networks.includes(address);
-  };
+  const isProtected = (address: string): boolean => balancers.includes(address) || isIn(address, settings().neverBan);
 
   return {
     start() {

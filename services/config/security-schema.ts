@@ -1,11 +1,5 @@
 import { z } from "zod";
-import { canonicalNetwork } from "#lib/addresses.js";
-
-/** An address or a network (CIDR), v4 or v6. */
-export const networkSchema = z
-  .string()
-  .max(64)
-  .refine((text) => canonicalNetwork(text) !== undefined, "an address or a network such as 192.0.2.0/24");
+import { networksSchema } from "./fields.js";
 
 /** How long the first, second, ... time takes, in seconds; the last one goes for all later times. */
 const escalation = z.array(z.int().min(1).max(31_536_000)).min(1).max(16);
@@ -34,23 +28,6 @@ export const securitySchema = z.strictObject({
   /** So long after its end a ban or lockout is remembered, so that the next one takes longer. */
   forgetHours: z.int().min(1).max(8_760).default(168),
   /** Never banned nor slowed down, besides the balancers: e.g. a partner's NAT address with many users behind it. */
-  neverBan: z.array(networkSchema).max(1_000).default([]),
+  neverBan: networksSchema.default([]),
 });
 export type SecuritySettings = z.infer<typeof securitySchema>;
-
-/** Who may connect at all. `deny` wins; with a non-empty `allow` everybody else is denied. */
-export const addressRulesSchema = z.strictObject({
-  allow: z.array(networkSchema).max(10_000).default([]),
-  deny: z.array(networkSchema).max(10_000).default([]),
-});
-export type AddressRules = z.infer<typeof addressRulesSchema>;
-
-/** What an account may be limited by. */
-export const accountLimits = {
-  /** Sessions at once, on all nodes together. Absent: as many as it likes. */
-  maxSessions: z.int().min(1).max(100_000).optional(),
-  /** Addresses and networks that it may log in from. Absent or empty: from anywhere. */
-  allowedAddresses: z.array(networkSchema).max(256).optional(),
-  /** From then on it can't log in. */
-  expiresAt: z.iso.datetime({ offset: true }).optional(),
-};

@@ -9,6 +9,7 @@ import { createAccounts } from "#config/accounts.js";
 import { bootstrap } from "#config/bootstrap.js";
 import { ClusterKeyError } from "#config/errors.js";
 import { createSiteSettings } from "#config/site.js";
+import { createSiteDocuments } from "#config/site-documents.js";
 import { createConfigView } from "#config/view.js";
 import { hostPort } from "#lib/address.js";
 import { pause } from "#lib/clock.js";
@@ -132,6 +133,7 @@ export function createApp(settings: NodeSettings): App {
     members,
     accounts: createAccounts({ coordination }),
     site: createSiteSettings({ coordination }),
+    documents: createSiteDocuments({ coordination, clusterKey }),
     intents: createIntents({ coordination }),
     protection: protection.parts,
     metrics,

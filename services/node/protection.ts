@@ -9,6 +9,7 @@ import type { Membership } from "#cluster/contract.js";
 import { createExchange, type Question } from "#cluster/exchange.js";
 import type { MembersView } from "#cluster/members.js";
 import { clockCorrectionMs } from "#cluster/site-clock.js";
+import { effectiveAccount } from "#config/effective.js";
 import { securitySchema } from "#config/security-schema.js";
 import type { RunningConfigView } from "#config/view.js";
 import type { Coordination } from "#coordination/contract.js";
@@ -69,7 +70,7 @@ export function createProtection(options: ProtectionOptions): Protection {
     const detail = reasonToEnd(session, config.snapshot(), security.now());
     return detail === undefined ? undefined : { reason: "revoked", detail };
   };
-  const maxSessions = (account: string) => config.snapshot().accounts.get(account)?.maxSessions;
+  const maxSessions = (account: string) => effectiveAccount(config.snapshot(), account)?.maxSessions;
   const registry = createSessionRegistry({
     objection: (session) => verdictOn(session)?.detail,
     maxSessions,
