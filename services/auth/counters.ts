@@ -33,6 +33,8 @@ export interface FailureCountersOptions {
   readonly now: () => number;
   readonly settings: () => SecuritySettings;
   readonly onFlush: (bytes: number) => void;
+  /** Another node told of more failures of a source that has failed here, too: together they may be enough. */
+  readonly onTold: (kind: CounterKind, source: string) => void;
   readonly logger: Logger;
   /** Between writes, in milliseconds. Default 250. */
   readonly flushMs?: number;
@@ -73,6 +75,7 @@ export function createFailureCounters(options: FailureCountersOptions): FailureC
 
   const onListing = (listing: Listing) => {
     const present = new Set<string>();
+    const told: Counts[] = [];
     for (const entry of listing.entries) {
       if (entry.key === ownKey) {
         if (!inherited) {
@@ -86,9 +89,13 @@ export function createFailureCounters(options: FailureCountersOptions): FailureC
       const fresh = counts(entry.modRevision);
       mergeInto(fresh, entry);
       others.set(entry.key, fresh);
+      told.push(fresh);
     }
     inherited = true;
     for (const key of others.keys()) if (!present.has(key)) others.delete(key);
+    for (const fresh of told)
+      for (const kind of KINDS)
+        for (const source of fresh[kind].sources()) if (own[kind].has(source)) options.onTold(kind, source);
   };
 
   const render = (): string => {

@@ -52,7 +52,7 @@ function guarded(world: World) {
     lockoutOf: (name) => (name === world.lockedOut ? record : undefined),
     failures: () => ({ ofAddress: 0, ofAccount: world.failures ?? 0 }),
     isProtected: () => false,
-    failed: (address, name, exists) => void failed.push([address, name ?? "-", exists].join(" ")),
+    failed: (address, name) => void failed.push(`${address} ${name ?? "-"}`),
   };
   const verdict = (): Verdict => {
     checks++;
@@ -106,7 +106,7 @@ test("a wrong password counts for the address and the account; a name that can't
   await password(STRANGE);
   await password(STRANGE, "nobody");
   await password(STRANGE, "../../etc");
-  assert.deepEqual(failed, [`${STRANGE} ann true`, `${STRANGE} nobody false`, `${STRANGE} - false`]);
+  assert.deepEqual(failed, [`${STRANGE} ann`, `${STRANGE} nobody`, `${STRANGE} -`]);
   assert.deepEqual(refusals, ["credential", "credential", "credential"]);
 });
 
@@ -132,7 +132,7 @@ test("a lockout refuses strangers even the right password, at the price of a che
   assert.deepEqual(stranger.refusals, ["locked-out"]);
   assert.deepEqual(
     stranger.failed,
-    [`${STRANGE} - false`],
+    [`${STRANGE} -`],
     "the guess counts for the address, the account is locked already",
   );
   assert.equal((await guarded({ lockedOut: "ann", known: true }).password()).accepted, true);

@@ -63,7 +63,7 @@ export function createGuard(options: GuardOptions): Guard {
     if (!verdict.accepted) {
       if (verdict.reason === BUSY) return refused("busy", verdict.reason);
       const countable = account !== undefined && accountNameSchema.safeParse(account).success ? account : undefined;
-      security.failed(client.address, countable, countable !== undefined && config.snapshot().accounts.has(countable));
+      security.failed(client.address, countable);
       return refused("credential", verdict.reason);
     }
     // A right credential from a wrong place is no guess: it isn't counted.
@@ -87,7 +87,7 @@ export function createGuard(options: GuardOptions): Guard {
         // Checked though it can't help: the time doesn't tell that the account is locked.
         const verdict = await verifier.password(account, password, client);
         if (!locked) return settle(verdict, account, client);
-        if (verdict.accepted || verdict.reason !== BUSY) security.failed(client.address, undefined, false);
+        if (verdict.accepted || verdict.reason !== BUSY) security.failed(client.address, undefined);
         return refused("locked-out", "the password is locked for addresses that never logged in");
       },
       async publicKey(account, key, client) {

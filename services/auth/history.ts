@@ -39,6 +39,14 @@ export class FailureHistory {
     return sum;
   }
 
+  has(source: string): boolean {
+    return this.#sources.has(source);
+  }
+
+  sources(): Iterable<string> {
+    return this.#sources.keys();
+  }
+
   forget(source: string): boolean {
     return this.#sources.delete(source);
   }

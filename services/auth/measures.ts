@@ -72,12 +72,20 @@ interface Stored {
   readonly modRevision: number;
 }
 
+/** A decision of this node that no listing has shown yet. */
+interface Local {
+  readonly record: MeasureRecord;
+  /** Of the record that it was decided on; 0: there was none. Where another one is there by now, the decision is void. */
+  readonly basis: number;
+  /** It is in the store since then. */
+  readonly revision?: number;
+}
+
 export function createMeasures(options: MeasuresOptions): Measures {
   const { coordination, prefix, now, settings, logger } = options;
   let stored: ReadonlyMap<string, Stored> = new Map();
   let listed = false;
-  /** Decisions of this node that no listing has shown yet. `revision`: they are in the store since then. */
-  const local = new Map<string, { readonly record: MeasureRecord; readonly revision?: number }>();
+  const local = new Map<string, Local>();
   const callbacks = new Set<() => void>();
   const stopping = new AbortController();
   let follower: Follower | undefined;
@@ -97,8 +105,10 @@ export function createMeasures(options: MeasuresOptions): Measures {
         next.set(record.subject, { record, modRevision: entry.modRevision });
     }
     stored = next;
-    for (const [subject, { revision }] of local)
-      if (revision !== undefined && revision <= listing.revision) local.delete(subject);
+    for (const [subject, { revision, basis }] of local) {
+      const overtaken = revision === undefined && basis !== (next.get(subject)?.modRevision ?? 0);
+      if (overtaken || (revision !== undefined && revision <= listing.revision)) local.delete(subject);
+    }
     if (listed) {
       for (const [subject, { modRevision }] of next)
         if (before.get(subject)?.modRevision !== modRevision) options.onTurned(subject);
@@ -114,21 +124,19 @@ export function createMeasures(options: MeasuresOptions): Measures {
   const flush = async (): Promise<boolean> => {
     const waiting = [...local].filter(([, { revision }]) => revision === undefined).slice(0, MOST_AT_ONCE);
     if (!listed || waiting.length === 0 || stored.size >= MOST_RECORDS) return true;
-    const compare = waiting.map(([subject]): Compare => {
-      const known = stored.get(subject);
+    const compare = waiting.map(([subject, { basis }]): Compare => {
       const key = `${prefix}${subject}`;
-      return known === undefined ? { key, is: "absent" } : { key, is: "modified-at", revision: known.modRevision };
+      return basis === 0 ? { key, is: "absent" } : { key, is: "modified-at", revision: basis };
     });
     const apply = waiting.map(
       ([subject, { record }]): Operation => ({ put: `${prefix}${subject}`, value: JSON.stringify(record) }),
     );
     try {
       const result = await coordination.transact({ compare, apply });
-      for (const [index, [subject, { record }]] of waiting.entries()) {
-        if (local.get(subject)?.record !== record) continue;
-        if (result.applied) local.set(subject, { record, revision: result.revision });
-        else if ((result.found[index]?.[0]?.modRevision ?? 0) !== (stored.get(subject)?.modRevision ?? 0))
-          local.delete(subject);
+      for (const [index, [subject, decided]] of waiting.entries()) {
+        if (local.get(subject) !== decided) continue;
+        if (result.applied) local.set(subject, { ...decided, revision: result.revision });
+        else if ((result.found[index]?.[0]?.modRevision ?? 0) !== decided.basis) local.delete(subject);
       }
       if (!result.applied) follower?.refresh();
       return true;
@@ -189,7 +197,7 @@ export function createMeasures(options: MeasuresOptions): Measures {
     },
     impose(record) {
       if (local.size >= MOST_WAITING && !local.has(record.subject)) return;
-      local.set(record.subject, { record });
+      local.set(record.subject, { record, basis: stored.get(record.subject)?.modRevision ?? 0 });
       options.onTurned(record.subject);
       changed();
     },

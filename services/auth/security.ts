@@ -29,9 +29,9 @@ export interface Security {
   meetsBalancer(network: string): boolean;
   /**
    * Counts a failed login and decides what follows. `account`: absent where the failure says nothing about an account's
-   * password. `exists`: only an account that exists can be locked out.
+   * password.
    */
-  failed(address: string, account: string | undefined, exists: boolean): void;
+  failed(address: string, account: string | undefined): void;
   readonly bans: Measures;
   readonly lockouts: Measures;
   /** The site's clock, milliseconds since 1970. */
@@ -46,6 +46,8 @@ export interface SecurityOptions {
   /** The site's clock, milliseconds since 1970. */
   readonly now: () => number;
   readonly settings: () => SecuritySettings;
+  /** Whether there is such an account: only then it can be locked out. */
+  readonly exists: (account: string) => boolean;
   readonly observer: SecurityObserver;
   /** Between looks for what is forgotten, in milliseconds. Default: 30,000 and 60,000. */
   readonly sweepMs?: number;
@@ -71,6 +73,10 @@ export function createSecurity(options: SecurityOptions): Security {
     now,
     settings,
     onFlush: (bytes) => observer.countersFlushed(bytes),
+    onTold(kind, source) {
+      if (kind === "accounts") decideOn("", true, options.exists(source) ? source : undefined);
+      else decideOn(source, isProtected(source.split("/")[0] ?? ""), undefined);
+    },
     logger,
   });
   const shared = { ...sweep, coordination, now, settings, logger };
@@ -84,6 +90,31 @@ export function createSecurity(options: SecurityOptions): Security {
     prefix: keys.lockoutPrefix,
     onTurned: (subject) => counters.forget("accounts", subject),
   });
+
+  /** What follows from the failures of all nodes so far. Each node decides; where two do, the store takes the first one. */
+  function decideOn(source: string, protectedAddress: boolean, account: string | undefined): void {
+    const { ban, lockout } = afterFailure(
+      {
+        now: now(),
+        ofAddress: counters.count("addresses", source),
+        ofAccount: account === undefined ? 0 : counters.count("accounts", account),
+        protectedAddress,
+        lastBan: bans.get(source),
+        lastLockout: account === undefined ? undefined : lockouts.get(account),
+      },
+      settings(),
+    );
+    if (ban !== undefined) {
+      observer.imposed("ban");
+      logger.warn("an address is banned after failed logins", { address: source, ...ban });
+      bans.impose({ subject: source, ...ban, by: "failed-logins", reason: "failed logins" });
+    }
+    if (lockout !== undefined && account !== undefined) {
+      observer.imposed("lockout");
+      logger.warn("an account's password is locked for addresses that never logged in", { account, ...lockout });
+      lockouts.impose({ subject: account, ...lockout, by: "failed-logins", reason: "failed logins" });
+    }
+  }
 
   /** Bans of networks wider than a source, sorted out at each change: each connection asks. */
   let wide: readonly MeasureRecord[] = [];
@@ -121,31 +152,11 @@ export function createSecurity(options: SecurityOptions): Security {
     }),
     isProtected,
     meetsBalancer: (network) => balancerList.some((balancer) => overlaps(balancer, network)),
-    failed(address, account, exists) {
+    failed(address, account) {
       const source = sourceOf(address);
       counters.add("addresses", source);
       if (account !== undefined) counters.add("accounts", account);
-      const { ban, lockout } = afterFailure(
-        {
-          now: now(),
-          ofAddress: counters.count("addresses", source),
-          ofAccount: account === undefined || !exists ? 0 : counters.count("accounts", account),
-          protectedAddress: isProtected(address),
-          lastBan: bans.get(source),
-          lastLockout: account === undefined ? undefined : lockouts.get(account),
-        },
-        settings(),
-      );
-      if (ban !== undefined) {
-        observer.imposed("ban");
-        logger.warn("an address is banned after failed logins", { address: source, ...ban });
-        bans.impose({ subject: source, ...ban, by: "failed-logins", reason: "failed logins" });
-      }
-      if (lockout !== undefined && account !== undefined) {
-        observer.imposed("lockout");
-        logger.warn("an account's password is locked for addresses that never logged in", { account, ...lockout });
-        lockouts.impose({ subject: account, ...lockout, by: "failed-logins", reason: "failed logins" });
-      }
+      decideOn(source, isProtected(address), account !== undefined && options.exists(account) ? account : undefined);
     },
     bans,
     lockouts,

@@ -59,6 +59,7 @@ export function createProtection(options: ProtectionOptions): Protection {
     balancers: options.balancers,
     now: () => Date.now() + clockCorrectionMs(members.list(), nodeId),
     settings: () => (config.loaded() ? config.snapshot().site.security : DEFAULTS),
+    exists: (account) => config.loaded() && config.snapshot().accounts.has(account),
     observer,
     logger,
   });
