@@ -8,6 +8,7 @@ import type { SiteSettings } from "#config/site.js";
 import type { SiteDocuments } from "#config/site-documents.js";
 import type { ConfigStatus } from "#config/view.js";
 import type { Logger } from "#lib/logger.js";
+import type { SecurityParts } from "./security-contract.js";
 
 /** What the node can say of itself at any time, from its very start on. */
 export interface NodeView {
@@ -39,6 +40,7 @@ export interface AdminParts {
   readonly documents: SiteDocuments;
   readonly intents: Intents;
   readonly requests: RememberedRequests;
+  readonly protection: SecurityParts;
   /** The page of metrics. */
   readonly metrics: { render(): Promise<{ readonly contentType: string; readonly body: string }> };
   readonly logger: Logger;

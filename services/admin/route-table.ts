@@ -3,6 +3,7 @@ import { ROUTES_OF_CONFIGURATION } from "./configuration-spec.js";
 import type { Access } from "./principal.js";
 import type { Method, RouteSpec } from "./route.js";
 import * as schema from "./schemas.js";
+import { ROUTES_OF_SECURITY } from "./security-spec.js";
 
 const ACCOUNT_LIMIT = 1_500_000;
 const SMALL_LIMIT = 65_536;
@@ -175,6 +176,7 @@ export const ROUTES: readonly RouteSpec[] = [
   },
   ...ROUTES_OF_ADMINISTRATORS,
   ...ROUTES_OF_CONFIGURATION,
+  ...ROUTES_OF_SECURITY,
 ];
 
 const BY_NAME = new Map(ROUTES.map((route) => [`${route.method} ${route.path}`, route]));

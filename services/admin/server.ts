@@ -8,6 +8,7 @@ import type { Administrator } from "#config/entries.js";
 import { LongshoreError, systemCode } from "#lib/errors.js";
 import { accountsRoutes } from "./accounts.js";
 import { administratorsRoutes } from "./administrators.js";
+import { bansRoutes } from "./bans.js";
 import { drained } from "./body.js";
 import { type AdminTls, type CertificateFollower, createCertificateFollower } from "./certificate.js";
 import { configurationRoutes } from "./configuration.js";
@@ -23,6 +24,7 @@ import { nodesRoutes } from "./nodes.js";
 import type { AdminRefusal } from "./principal.js";
 import { clientAddress, createRefusalLog } from "./refusal-log.js";
 import { takesIdempotencyKey } from "./route.js";
+import { sessionsRoutes } from "./sessions.js";
 import { siteRoutes } from "./site.js";
 import { statusRoutes } from "./status.js";
 import { createAuthenticator } from "./token.js";
@@ -142,6 +144,8 @@ export function createRouter(parts: AdminParts): Router {
     documentRoutes,
     entriesRoutes,
     configurationRoutes,
+    bansRoutes,
+    sessionsRoutes,
   ]) {
     routes(router, parts);
   }

@@ -30,6 +30,7 @@ import { createLoadMeter } from "./load.js";
 import { adminTokenIn, clusterKeyIn, nodeIdIn } from "./local-files.js";
 import { createNodeState } from "./node-state.js";
 import { METRIC_LABELS } from "./observers.js";
+import { createProtection } from "./protection.js";
 import type { NodeSettings } from "./settings.js";
 import { createStorageWatch } from "./storage-health.js";
 import { VERSION } from "./version.js";
@@ -108,6 +109,19 @@ export function createApp(settings: NodeSettings): App {
     logger,
   });
 
+  const protection = createProtection({
+    coordination,
+    nodeId: identity.id,
+    balancers: settings.balancers,
+    membership,
+    members,
+    config,
+    transfers: () => dataPath?.runningTransfers() ?? [],
+    endBanned: (isBanned) => dataPath?.endBanned(isBanned),
+    metrics,
+    logger,
+  });
+
   /**
    * Whether those that are here are served: their sessions end where this is false. A node that is cut off or whose storage
    * is full or gone says so by its state; its sessions still read, or hear a clear error, and nothing is won by ending them.
@@ -142,6 +156,7 @@ export function createApp(settings: NodeSettings): App {
     documents: createSiteDocuments({ coordination, clusterKey }),
     intents: createIntents({ coordination }),
     requests: createRememberedRequests({ coordination }),
+    protection: protection.parts,
     metrics,
     logger,
   });
@@ -198,6 +213,8 @@ export function createApp(settings: NodeSettings): App {
     config.onChange(() => membership.touch());
     const [snapshot] = await Promise.all([loadConfig(signal), membership.start(signal)]);
 
+    ends.push(() => protection.stop());
+    protection.start();
     ends.push(() => storage.stop());
     const { id: siteId } = snapshot.site;
     store = await openStore({ settings, siteId, coordination, logger, onProblem: storage.report, signal });
@@ -210,6 +227,7 @@ export function createApp(settings: NodeSettings): App {
       config,
       store,
       storageHealth: () => storage.health(),
+      protection,
       metrics,
       logger,
     });

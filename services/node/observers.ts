@@ -1,4 +1,5 @@
 import { ADMIN_REFUSALS } from "#admin/principal.js";
+import { LOGIN_REFUSALS } from "#auth/security-contract.js";
 import { NODE_STATES } from "#cluster/contract.js";
 import { type CommitObserver, RECOVERIES } from "#commit/contract.js";
 import type { Metrics, MetricsOptions } from "#observe/metrics.js";
@@ -24,6 +25,7 @@ export const METRIC_LABELS: MetricsOptions["labels"] = {
   failures: [...STATUSES].filter(([code]) => code !== Status.OK && code !== Status.EOF).map(([, name]) => name),
   recoveries: RECOVERIES,
   adminRefusals: ADMIN_REFUSALS,
+  loginRefusals: LOGIN_REFUSALS,
 };
 
 /** Of what clients send once a session is open. */

@@ -1,6 +1,7 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { ERROR_CODES } from "#lib/errors.js";
+import { createSecurityMetrics, type SecurityMetrics } from "./security-metrics.js";
 
 export type Direction = "upload" | "download";
 /** `complete`: the client has its success reply. `partial`: the bytes are kept, not committed. `unknown`: either of them. */
@@ -71,6 +72,8 @@ export interface Metrics {
   storeCall(call: StoreCall, outcome: StoreOutcome, seconds: number): void;
   /** A request of the admin API that was refused for its token: `reason` is one of few fixed words. */
   adminRefused(reason: string): void;
+  /** Failed logins and what follows from them. */
+  readonly security: SecurityMetrics;
   /** Sum over all transfers so far, for the load in the heartbeat. */
   readonly totalBytes: number;
   /** The page for Prometheus. */
@@ -98,6 +101,8 @@ export interface MetricsOptions {
     readonly recoveries: readonly string[];
     /** `reason` of `adminRefused`. */
     readonly adminRefusals?: readonly string[];
+    /** `reason` of `security.loginRefused`. */
+    readonly loginRefusals: readonly string[];
   };
 }
 
@@ -242,6 +247,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
   let totalBytes = 0;
   return {
     attach: (more) => void Object.assign(gauges, more),
+    security: createSecurityMetrics(registers, labels.loginRefusals),
     connectionOpened: () => opened.inc(),
     connectionRefused: (reason) => refused.inc({ reason }),
     connectionClosed: (reason) => closed.inc({ reason }),

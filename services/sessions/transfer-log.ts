@@ -5,21 +5,33 @@ export type Direction = "upload" | "download";
 /** `partial`: kept, not committed. `unknown`: it may or may not be committed. */
 export type TransferEnd = "complete" | "partial" | "failed" | "unknown";
 
+/** A transfer under way. */
+export interface RunningTransfer {
+  readonly id: string;
+  readonly direction: Direction;
+  /** As the client named it. */
+  readonly path: string;
+  readonly bytes: number;
+  /** Wall clock, milliseconds since 1970. */
+  readonly since: number;
+}
+
 /** Told of every transfer; cheap, never throws. */
 export interface TransferObserver {
-  opened(direction: Direction): void;
+  opened(direction: Direction, transfer: RunningTransfer): void;
   bytes(direction: Direction, count: number): void;
-  ended(direction: Direction, end: TransferEnd): void;
+  ended(direction: Direction, end: TransferEnd, transfer: RunningTransfer): void;
 }
 
 /** Bytes are told on in lumps: a counter a packet would be the dearest part of a packet. */
 const LUMP = 4 << 20;
 
 /** The record of one transfer, from its open to its one end: a log line, and what metrics count. */
-export class TransferLog {
+export class TransferLog implements RunningTransfer {
   readonly id: string;
   readonly direction: Direction;
-  readonly #path: string;
+  readonly path: string;
+  readonly since = Date.now();
   readonly #logger: Logger;
   readonly #observer: TransferObserver;
   readonly #started = monotonicMs();
@@ -30,10 +42,10 @@ export class TransferLog {
   constructor(id: string, direction: Direction, path: string, logger: Logger, observer: TransferObserver) {
     this.id = id;
     this.direction = direction;
-    this.#path = path;
+    this.path = path;
     this.#logger = logger.child({ transfer: id });
     this.#observer = observer;
-    observer.opened(direction);
+    observer.opened(direction, this);
   }
 
   get bytes(): number {
@@ -50,9 +62,9 @@ export class TransferLog {
     if (this.#ended) return;
     this.#ended = true;
     this.#tell();
-    this.#observer.ended(this.direction, end);
+    this.#observer.ended(this.direction, end, this);
     const seconds = Math.round(monotonicMs() - this.#started) / 1_000;
-    const line = { direction: this.direction, path: this.#path, end, bytes: this.#bytes, seconds, ...fields };
+    const line = { direction: this.direction, path: this.path, end, bytes: this.#bytes, seconds, ...fields };
     if (end === "failed" || end === "unknown") this.#logger.warn("transfer", line);
     else this.#logger.info("transfer", line);
   }
