@@ -1,3 +1,4 @@
+import type { Backups } from "#backup/backup.js";
 import type { NodeIdentity, NodeLoad, NodeState } from "#cluster/contract.js";
 import type { Intents } from "#cluster/intents.js";
 import type { MembersView } from "#cluster/members.js";
@@ -31,6 +32,7 @@ export interface AdminParts {
   readonly accounts: Accounts;
   readonly site: SiteSettings;
   readonly intents: Intents;
+  readonly backups: Backups;
   /** The page of metrics. */
   readonly metrics: { render(): Promise<{ readonly contentType: string; readonly body: string }> };
   readonly logger: Logger;

@@ -4,6 +4,7 @@ import Router from "@koa/router";
 import Koa from "koa";
 import { LongshoreError, systemCode } from "#lib/errors.js";
 import { accountsRoutes } from "./accounts.js";
+import { backupRoutes } from "./backup.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError, problemOf } from "./errors.js";
 import { healthRoutes } from "./health.js";
@@ -36,7 +37,15 @@ export function createAdmin(options: AdminOptions): Admin {
   const app = new Koa({ proxy: false });
   const allowed = createTokenCheck(options.token);
   const router = new Router();
-  for (const routes of [healthRoutes, metricsRoutes, statusRoutes, nodesRoutes, accountsRoutes, siteRoutes]) {
+  for (const routes of [
+    healthRoutes,
+    metricsRoutes,
+    statusRoutes,
+    nodesRoutes,
+    accountsRoutes,
+    siteRoutes,
+    backupRoutes,
+  ]) {
     routes(router, options);
   }
 

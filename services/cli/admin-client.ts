@@ -10,6 +10,7 @@ export interface AdminAccess {
 
 export interface AdminRequest {
   readonly method?: "GET" | "PUT" | "POST" | "DELETE";
+  /** Sent as JSON; bytes as they are, with the content type in `headers`. */
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
   /** How long to wait for the answer, in milliseconds. Default 15,000. */
@@ -37,15 +38,21 @@ const problemSchema = z.looseObject({
 
 /** Asks the admin API. Returns the JSON of the answer, undefined where there is none. */
 export async function askAdmin(access: AdminAccess, path: string, request: AdminRequest = {}): Promise<unknown> {
-  const response = await firstAnswer(access, path, request);
+  const response = await askAdminWith(access, path, request);
   const text = await response.text();
-  if (!response.ok) throw new AdminError(response.status, refusal(response.status, path, text));
   if (text === "") return undefined;
   try {
     return JSON.parse(text) as unknown;
   } catch (error) {
     throw new CliError(EXIT.failed, `${response.url} didn't answer with JSON: is it Longshore's admin API?`, error);
   }
+}
+
+/** As `askAdmin`; returns the answer itself, for content that isn't JSON. */
+export async function askAdminWith(access: AdminAccess, path: string, request: AdminRequest = {}): Promise<Response> {
+  const response = await firstAnswer(access, path, request);
+  if (!response.ok) throw new AdminError(response.status, refusal(response.status, path, await response.text()));
+  return response;
 }
 
 async function firstAnswer(access: AdminAccess, path: string, request: AdminRequest): Promise<Response> {
@@ -60,7 +67,7 @@ async function firstAnswer(access: AdminAccess, path: string, request: AdminRequ
           ...(request.body === undefined ? {} : { "content-type": "application/json" }),
           ...request.headers,
         },
-        ...(request.body === undefined ? {} : { body: JSON.stringify(request.body) }),
+        ...(request.body === undefined ? {} : { body: bodyOf(request.body) }),
         signal: AbortSignal.timeout(request.timeoutMs ?? TIMEOUT_MS),
       });
     } catch (error) {
@@ -76,6 +83,10 @@ async function firstAnswer(access: AdminAccess, path: string, request: AdminRequ
       "`longshore status` shows whether the site runs",
     last,
   );
+}
+
+function bodyOf(body: unknown): string | Uint8Array<ArrayBuffer> {
+  return body instanceof Uint8Array ? new Uint8Array(body) : JSON.stringify(body);
 }
 
 function neverConnected(error: unknown): boolean {

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from "commander";
 import { addAccountCommands } from "./commands/accounts.js";
+import { addBackupCommands } from "./commands/backup.js";
 import { addBundleCommands } from "./commands/bundle.js";
 import { addContainerCommands } from "./commands/container.js";
 import { addDoctorCommand } from "./commands/doctor.js";
@@ -18,6 +19,7 @@ const program = new Command("longshore")
 addSiteCommands(program);
 addNodeCommands(program);
 addAccountCommands(program);
+addBackupCommands(program);
 addBundleCommands(program);
 addDoctorCommand(program);
 addContainerCommands(program);

@@ -47,6 +47,8 @@ export interface RunningConfigView extends ConfigView {
    */
   preload(entries: readonly Entry[]): boolean;
   status(): ConfigStatus;
+  /** For how long a change of the whole site has been on its way, in milliseconds; 0: none is. */
+  applyingMs(): number;
   /** Lists again: somebody knows of a newer revision. */
   refresh(): void;
   /** Resolves when a snapshot of at least this revision is in force, or rejects when `signal` aborts. */
@@ -64,6 +66,7 @@ export function createConfigView(options: ConfigViewOptions): RunningConfigView 
   let follower: Follower | undefined;
   let unreadableSince: number | undefined;
   let loaded = false;
+  let applyingSince: number | undefined;
   const stopping = new AbortController();
 
   /**
@@ -90,6 +93,13 @@ export function createConfigView(options: ConfigViewOptions): RunningConfigView 
   const onListing = (listing: Listing) => {
     if (trouble !== undefined) logger.info("the configuration can be read again");
     trouble = undefined;
+    if (listing.entries.some((entry) => entry.key === keys.configApplying)) {
+      // Half a configuration could let in somebody whom the other half shuts out: the last whole one stays.
+      if (applyingSince === undefined) logger.info("a change of the whole site is on its way");
+      applyingSince ??= monotonicMs();
+      return;
+    }
+    applyingSince = undefined;
     const decoded = decodeConfig(listing.entries, clusterKey, cache);
     if (!decoded.valid) {
       report(decoded.faults);
@@ -184,10 +194,11 @@ export function createConfigView(options: ConfigViewOptions): RunningConfigView 
     status: () => ({
       revision: current?.revision ?? 0,
       hash: current?.hash ?? "",
-      lagMs: Math.max(follower?.behindMs() ?? 0, since(faultsSince), since(unreadableSince)),
+      lagMs: Math.max(follower?.behindMs() ?? 0, since(faultsSince), since(unreadableSince), since(applyingSince)),
       faults,
       ...(trouble === undefined ? {} : { trouble }),
     }),
+    applyingMs: () => since(applyingSince),
     refresh: () => follower?.refresh(),
     reached(revision, signal) {
       return untilSnapshot((snapshot) => snapshot.revision >= revision, signal);

@@ -1,6 +1,8 @@
 import { randomUUID } from "node:crypto";
 import type { Compare, Coordination, Operation, TransactionResult } from "#coordination/contract.js";
 import { OutcomeUnknownError } from "#coordination/errors.js";
+import { keys } from "#coordination/keys.js";
+import { LongshoreError } from "#lib/errors.js";
 import { CONFIG_HEAD } from "./snapshot.js";
 
 /** What a writer demands of the entry that it changes: not there yet, or unchanged since this revision. */
@@ -21,11 +23,22 @@ export async function writeConfig(
 ): Promise<TransactionResult> {
   const id = randomUUID();
   try {
-    return await coordination.transact({ compare, apply: [...apply, { put: CONFIG_HEAD, value: id }] });
+    // A whole-site change that is half in force would overwrite this one.
+    const demands = [...compare, { key: keys.configApplying, is: "absent" } as const];
+    const result = await coordination.transact({
+      compare: demands,
+      apply: [...apply, { put: CONFIG_HEAD, value: id }],
+    });
+    if (!result.applied && (result.found[compare.length]?.length ?? 0) > 0) throw applyingError();
+    return result;
   } catch (error) {
     if (!(error instanceof OutcomeUnknownError)) throw error;
     const head = await coordination.get(CONFIG_HEAD);
     if (head?.value === id) return { applied: true, revision: head.modRevision };
     throw error;
   }
+}
+
+export function applyingError(): LongshoreError {
+  return new LongshoreError("busy", "a change of the whole site is being put in force: try again in a moment");
 }

@@ -1,5 +1,7 @@
 import { createAgent } from "#admin/agent.js";
 import { type Admin, createAdmin } from "#admin/server.js";
+import { createBackups } from "#backup/backup.js";
+import { watchApplying, watchLastBackup } from "#backup/watch.js";
 import type { Heartbeat, NodeIdentity } from "#cluster/contract.js";
 import { NodeConflictError } from "#cluster/errors.js";
 import { createIntents } from "#cluster/intents.js";
@@ -71,6 +73,7 @@ export function createApp(settings: NodeSettings): App {
   const config = createConfigView({ coordination, clusterKey, logger, ...(keeper && { keeper }) });
   const graceMs = () => config.snapshot().site.cutOffGraceSeconds * 1_000;
   const members = createMembersView({ coordination });
+  const lastBackup = watchLastBackup(coordination);
   let store: Store | undefined;
   let dataPath: DataPath | undefined;
   let listening = false;
@@ -133,6 +136,12 @@ export function createApp(settings: NodeSettings): App {
     accounts: createAccounts({ coordination }),
     site: createSiteSettings({ coordination }),
     intents: createIntents({ coordination }),
+    backups: createBackups({
+      coordination,
+      clusterKey,
+      node: { name: identity.name, id: identity.id, settings: `${JSON.stringify(settings, null, 2)}\n` },
+      software: VERSION,
+    }),
     metrics,
     logger,
   });
@@ -147,6 +156,7 @@ export function createApp(settings: NodeSettings): App {
     configLagMs: () => config.status().lagMs,
     configInvalid: () => config.status().faults.length > 0,
     configSnapshotAge: () => keeper?.ageSeconds(),
+    lastBackupAt: () => lastBackup.at(),
     leaseUsable: () => membership.usable(),
     state: () => state.now().state,
     members: () => members.list().map((member) => member.state),
@@ -178,6 +188,8 @@ export function createApp(settings: NodeSettings): App {
     members.start();
 
     ends.push(() => keeper?.stop());
+    ends.push(lastBackup.start());
+    ends.push(watchApplying({ coordination, applyingMs: () => config.applyingMs(), logger }));
     ends.push(() => membership.stop());
     ends.push(() => config.stop());
     membership.onChange(() => state.check());
