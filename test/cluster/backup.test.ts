@@ -252,3 +252,31 @@ test("a restore of 3,000 accounts, past one transaction: at no time has a node h
   assert.match(words, /a change of the whole site is on its way/);
   assert.ok(clearedMs < 30_000, `${Math.round(clearedMs)} ms`);
 });
+
+test("the store is lost and the storage is there: a new store takes the backup's site id, and the files are served again", async () => {
+  await backup();
+  const kept = await accounts(one(0));
+  const keys = await hostKeys(one(0));
+  for (const node of nodes) {
+    node.process.signal("SIGTERM");
+    await node.process.exited;
+  }
+  const other = new Site(() => ({ kind: "etcd", endpoints: etcd.endpoints }));
+  writeFileSync(join(other.directory, "key"), readFileSync(join(site.directory, "key")));
+  const storage = { path: join(site.directory, "storage"), local: true };
+  const node = await other.node("fresh", 1, { site: "lost", storage });
+  others.push({ node, site: other });
+  await until("it says that the storage is another site's", 20_000, async () =>
+    /another site/.test(String((await node.ask("/health/ready")).body.reasons)),
+  );
+  const done = await cli(other, node, "restore", backupFile, "--adopt-storage");
+  assert.equal(done.code, 0, done.stderr);
+  await node.ready();
+  assert.deepEqual(await accounts(node), kept);
+  assert.equal(await hostKeys(node), keys);
+  const session = await login(node);
+  assert.ok((await session.get("/running")).equals(CONTENT));
+  await session.end();
+  const again = await cli(other, node, "restore", backupFile, "--adopt-storage");
+  assert.equal(again.code, EXIT.usage, "not once a storage is in use");
+});

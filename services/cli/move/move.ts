@@ -97,9 +97,14 @@ async function act(step: Step, journal: Journal, after: SiteFile, options: MoveO
       rmSync(journalFile(layout), { force: true });
       return;
     case "start":
-      await startInBackground(upOptions(options, after), options.programs, report, options.signal);
+      await startInBackground(upOptions(options, after), programsOf(after, options), report, options.signal);
       report.step("the site is up");
   }
+}
+
+/** A standalone site has nothing beside its node. */
+function programsOf(file: SiteFile, { programs }: MoveOptions): Programs | undefined {
+  return file.mode === "standalone" ? undefined : programs;
 }
 
 /** Nobody else starts this site meanwhile. */
