@@ -291,3 +291,27 @@ test("two whole-site changes at once: one after the other, never mixed", async (
     assert.ok(seen.size <= 1, `mixed: ${[...seen].join()}`);
   }
 });
+
+test("somebody changes the configuration after it was read: the difference is made anew, and no half of either is lost", async () => {
+  for (const most of [undefined, { operations: 2, bytes: 1_000_000 }]) {
+    const { store } = await newSite();
+    const kept: Item[] = [...(await contents(store))];
+    const target: Item[] = [
+      ...kept,
+      ...["a", "b", "c"].map((name): Item => [keys.account(name), JSON.stringify({ name })]),
+    ];
+    let interfered = 0;
+    const interfering: Coordination = {
+      ...dying(store, 0, "before"),
+      async list(prefix, options) {
+        const listing = await store.list(prefix, options);
+        if (prefix === "" && interfered++ === 0) await put(store, keys.account("eve"), { name: "eve" });
+        return listing;
+      },
+    };
+    const { difference } = await applyEntries(interfering, target, most && { most });
+    assert.equal(interfered, 2, "it looked again");
+    assert.deepEqual(difference.removed, [keys.account("eve")]);
+    assert.deepEqual([...(await contents(store)).keys()].sort(), target.map(([key]) => key).sort());
+  }
+});

@@ -23,6 +23,14 @@ test("every flipped byte is found, and every cut", () => {
     assert.throws(() => decrypt(flipped, key), BackupError, `byte ${at}`);
     assert.throws(() => decrypt(file.subarray(0, at), key), BackupError, `cut at ${at}`);
   }
+  // Each bit of the header: two spellings of one salt in base64 are two headers.
+  for (let at = 0; at < file.length - 316; at++) {
+    for (let bit = 0; bit < 8; bit++) {
+      const flipped = Buffer.from(file);
+      flipped.writeUInt8(flipped.readUInt8(at) ^ (1 << bit), at);
+      assert.throws(() => decrypt(flipped, key), BackupError, `byte ${at}, bit ${bit}`);
+    }
+  }
   assert.throws(() => decrypt(Buffer.concat([file, Buffer.alloc(1)]), key), BackupError);
 });
 

@@ -69,6 +69,21 @@ test("a contact is noted only once the file holds the configuration in force", a
   assert.equal(keeper.ageSeconds(), undefined);
   await keeper.stop();
   assert.equal(readFileSync(join(directory, CONTACT_FILE), "utf8"), before);
+
+  const next = newKeeper();
+  next.inForce(listing(8));
+  await untilTrue(() => {
+    if (next.ageSeconds() !== undefined) return true;
+    next.confirmed(monotonicMs());
+    return false;
+  });
+  const noted = readFileSync(join(directory, CONTACT_FILE), "utf8");
+  assert.match(noted, /"revision":8/);
+  clocks = { ...clocks, uptimeMs: clocks.uptimeMs + 1 };
+  next.inForce(listing(9));
+  next.confirmed(monotonicMs());
+  await next.stop();
+  assert.equal(readFileSync(join(directory, CONTACT_FILE), "utf8"), noted, "the file held an older one at that moment");
 });
 
 test("a snapshot that was tampered with is ignored with one line", async () => {

@@ -48,6 +48,8 @@ export interface SnapshotKeeper extends ConfigKeeper {
 export const SNAPSHOT_FILE = "config-snapshot";
 export const CONTACT_FILE = "config-contact";
 const DEBOUNCE_MS = 500;
+/** Of the time at most one part in so many is spent on writing. */
+const REST = 9;
 const RETRY_MS = 5_000;
 /** 100,000 accounts take about 60 MiB. */
 const LARGEST_BYTES = 512 * 1024 * 1024;
@@ -69,10 +71,14 @@ export function createSnapshotKeeper(options: SnapshotKeeperOptions): SnapshotKe
   let writing: Promise<void> | undefined;
   let noting: Promise<void> | undefined;
   let failed = false;
+  /** The last writing took so long. */
+  let lastMs = 0;
 
   const writeAll = async () => {
-    await pause(options.debounceMs ?? DEBOUNCE_MS, stopping.signal);
     while (waiting !== undefined) {
+      // A large site's file takes a while to write: many changes in a row must not keep the node at nothing else.
+      await pause(Math.max(options.debounceMs ?? DEBOUNCE_MS, lastMs * REST), stopping.signal);
+      const startedAt = monotonicMs();
       const listing = waiting;
       waiting = undefined;
       const revision = revisionOf(listing);
@@ -80,6 +86,7 @@ export function createSnapshotKeeper(options: SnapshotKeeperOptions): SnapshotKe
         const kept: Kept = { revision, at: Date.now(), entries: listing.entries };
         await writeWhole(snapshotPath, encodeKept(kept, whose), true);
         written = revision;
+        lastMs = monotonicMs() - startedAt;
         if (failed) logger.info("the configuration can be kept on this node's disk again", { revision });
         failed = false;
       } catch (error) {
@@ -92,13 +99,19 @@ export function createSnapshotKeeper(options: SnapshotKeeperOptions): SnapshotKe
     }
   };
 
+  const write = () => {
+    writing ??= writeAll().finally(() => {
+      writing = undefined;
+      // One may have come after the last look.
+      if (waiting !== undefined && !stopping.signal.aborted) write();
+    });
+  };
+
   return {
     inForce(listing) {
       inForce = revisionOf(listing);
       waiting = listing;
-      writing ??= writeAll().finally(() => {
-        writing = undefined;
-      });
+      write();
     },
 
     confirmed(at) {
