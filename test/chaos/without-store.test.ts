@@ -8,6 +8,7 @@ import { bytes } from "../support/clients/content.js";
 import { codeOf, Open, RawSftp, Status } from "../support/clients/raw-sftp.js";
 import { type EtcdCluster, startEtcd } from "../support/etcd.js";
 import { until } from "../support/processes.js";
+import { startSite } from "../support/site.js";
 import { TcpProxy } from "../support/tcp-proxy.js";
 
 /** Nodes that are started while the store is away: they serve what they may with the configuration on their own disk. */
@@ -197,4 +198,40 @@ test("with a grace of 0 nobody is served without the store; nor with a snapshot 
   await assert.rejects(login(sftpPort));
   await etcd.members[0]?.restart();
   await node.ready();
+});
+
+test("behind the balancer: etcd hangs, every node is killed, and partners still log in and download at the site's address", async () => {
+  const whole = await startSite({ nodes: 2 });
+  try {
+    await whole.addAccount("ann", { password: PASSWORD });
+    const session = () =>
+      RawSftp.connect({ ...whole.endpoints().sftp, user: "ann", password: PASSWORD, deadlineMs: 5_000 });
+    const first = await session();
+    await first.put("/kept", CONTENT);
+    await first.end();
+    const { revision } = ((await whole.admin("/api/v1/status")) as { config: { revision: number } }).config;
+    for (const { name } of whole.endpoints().nodes) {
+      const contact = join(whole.directory, "nodes", name, "data", "config-contact");
+      await until(`${name} keeps it`, 10_000, async () => {
+        return (JSON.parse(readFileSync(contact, "utf8")) as { revision: number }).revision >= revision;
+      });
+    }
+    const pid = whole.endpoints().etcd?.pid;
+    assert.ok(typeof pid === "number");
+    process.kill(pid, "SIGSTOP");
+    try {
+      const before = [whole.killNode(0), whole.killNode(1)];
+      await until("both run again", 20_000, () =>
+        [0, 1].every((at) => whole.node(at).pid !== null && whole.node(at).pid !== before[at]),
+      );
+      const again = await until("a login through the balancer", 30_000, session);
+      assert.ok((await again.get("/kept")).equals(CONTENT));
+      await again.end();
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
+    for (const at of [0, 1]) await whole.nodeReady(at, undefined, 10_000);
+  } finally {
+    await whole.stop();
+  }
 });
