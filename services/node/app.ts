@@ -197,7 +197,7 @@ export function createApp(settings: NodeSettings): App {
     const joined = Promise.all([loadConfig(signal), membership.start(signal)]);
     if (keeper !== undefined) {
       const options = { keeper, config, graceMs, serve: () => open(signal), logger };
-      withoutStore = serveWithoutStore({ ...options, joined, signal });
+      withoutStore = serveWithoutStore({ ...options, storeAnswers: () => membership.usable(), joined, signal });
     }
     await joined;
     await open(signal);

@@ -10,11 +10,13 @@ export interface WithoutStoreOptions {
   readonly graceMs: () => number;
   /** Opens the data path; the caller opens it once, whoever asks first. */
   readonly serve: () => Promise<void>;
+  /** Whether the store answers now: a large configuration may take long to list, and then there is nothing to wait out. */
+  readonly storeAnswers: () => boolean;
   /** Settles when the store has answered and the node is registered, or never can be. */
   readonly joined: Promise<unknown>;
   readonly logger: Logger;
   readonly signal: AbortSignal;
-  /** The store gets so long before the kept configuration is looked at, in milliseconds. Default 2,500. */
+  /** The store may be silent for so long before the kept configuration is looked at, in milliseconds. Default 2,500. */
   readonly patienceMs?: number;
 }
 
@@ -26,6 +28,7 @@ export interface WithoutStore {
 }
 
 const PATIENCE_MS = 2_500;
+const TICK_MS = 100;
 
 /**
  * Serves partners with the configuration on this node's disk where the store doesn't answer at the start. Its age counts
@@ -37,12 +40,7 @@ export function serveWithoutStore(options: WithoutStoreOptions): WithoutStore {
   let contactAt: number | undefined;
 
   const run = async () => {
-    const settled = options.joined.then(
-      () => true,
-      () => true,
-    );
-    const over = await Promise.race([settled, pause(options.patienceMs ?? PATIENCE_MS, signal).then(() => false)]);
-    if (over || signal.aborted || config.loaded()) return;
+    if (await answersInTime()) return;
     const startedAt = monotonicMs();
     const loaded = await keeper.load();
     if (loaded === undefined) return;
@@ -68,6 +66,21 @@ export function serveWithoutStore(options: WithoutStoreOptions): WithoutStore {
       graceMs,
     });
     await options.serve();
+  };
+  /** False once the store was silent for long enough. */
+  const answersInTime = async (): Promise<boolean> => {
+    let over = false;
+    const end = () => {
+      over = true;
+    };
+    options.joined.then(end, end);
+    let silentSince = monotonicMs();
+    for (;;) {
+      await pause(TICK_MS, signal);
+      if (over || signal.aborted || config.loaded()) return true;
+      if (options.storeAnswers()) silentSince = monotonicMs();
+      else if (monotonicMs() - silentSince >= (options.patienceMs ?? PATIENCE_MS)) return false;
+    }
   };
   run().catch((error: unknown) => {
     if (!signal.aborted) logger.error("this node can't serve without the store", { error });
