@@ -1,3 +1,4 @@
+import type { Backups } from "#backup/backup.js";
 import type { NodeIdentity, NodeLoad, NodeState } from "#cluster/contract.js";
 import type { Intents } from "#cluster/intents.js";
 import type { MembersView } from "#cluster/members.js";
@@ -41,6 +42,7 @@ export interface AdminParts {
   readonly intents: Intents;
   readonly requests: RememberedRequests;
   readonly protection: SecurityParts;
+  readonly backups: Backups;
   /** The page of metrics. */
   readonly metrics: { render(): Promise<{ readonly contentType: string; readonly body: string }> };
   readonly logger: Logger;

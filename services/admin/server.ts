@@ -8,6 +8,7 @@ import type { Administrator } from "#config/entries.js";
 import { LongshoreError, systemCode } from "#lib/errors.js";
 import { accountsRoutes } from "./accounts.js";
 import { administratorsRoutes } from "./administrators.js";
+import { backupRoutes } from "./backup.js";
 import { bansRoutes } from "./bans.js";
 import { drained } from "./body.js";
 import { type AdminTls, type CertificateFollower, createCertificateFollower } from "./certificate.js";
@@ -146,6 +147,7 @@ export function createRouter(parts: AdminParts): Router {
     configurationRoutes,
     bansRoutes,
     sessionsRoutes,
+    backupRoutes,
   ]) {
     routes(router, parts);
   }

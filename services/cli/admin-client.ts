@@ -14,6 +14,7 @@ export interface AdminAccess {
 
 export interface AdminRequest {
   readonly method?: "GET" | "PUT" | "POST" | "DELETE";
+  /** Sent as JSON; bytes as they are, with the content type in `headers`. */
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
   /** How long to wait for the answer, in milliseconds. Default 15,000. */
@@ -41,9 +42,8 @@ const problemSchema = z.looseObject({
 
 /** Asks the admin API. Returns the JSON of the answer, undefined where there is none. */
 export async function askAdmin(access: AdminAccess, path: string, request: AdminRequest = {}): Promise<unknown> {
-  const response = await firstAnswer(access, path, request);
-  const { status, url, text } = response;
-  if (status < 200 || status > 299) throw new AdminError(status, refusal(status, path, text));
+  const { body, url } = await askAdminForBytes(access, path, request);
+  const text = body.toString("utf8");
   if (text === "") return undefined;
   try {
     return JSON.parse(text) as unknown;
@@ -73,6 +73,18 @@ export async function askAll(access: AdminAccess, path: string, field: string): 
   return all;
 }
 
+/** As `askAdmin`; returns the answer itself, for content that isn't JSON. */
+export async function askAdminForBytes(
+  access: AdminAccess,
+  path: string,
+  request: AdminRequest = {},
+): Promise<HttpAnswer> {
+  const answer = await firstAnswer(access, path, request);
+  const { status, body } = answer;
+  if (status < 200 || status > 299) throw new AdminError(status, refusal(status, path, body.toString("utf8")));
+  return answer;
+}
+
 async function firstAnswer(access: AdminAccess, path: string, request: AdminRequest): Promise<HttpAnswer> {
   let last: unknown;
   for (const url of access.urls) {
@@ -85,7 +97,7 @@ async function firstAnswer(access: AdminAccess, path: string, request: AdminRequ
           ...(request.body === undefined ? {} : { "content-type": "application/json" }),
           ...request.headers,
         },
-        ...(request.body === undefined ? {} : { body: JSON.stringify(request.body) }),
+        ...(request.body === undefined ? {} : { body: bodyOf(request.body) }),
         ...(access.ca === undefined ? {} : { ca: access.ca }),
         timeoutMs: request.timeoutMs ?? TIMEOUT_MS,
       });
@@ -100,6 +112,10 @@ async function firstAnswer(access: AdminAccess, path: string, request: AdminRequ
     `the admin API doesn't answer at ${access.urls.join(", ")}: ${reasonOf(last)}. ${hint(last)}`,
     last,
   );
+}
+
+function bodyOf(body: unknown): string | Uint8Array {
+  return body instanceof Uint8Array ? body : JSON.stringify(body);
 }
 
 function reasonOf(error: unknown): string {

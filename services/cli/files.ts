@@ -5,7 +5,7 @@ import { systemCode } from "#lib/errors.js";
 const PRIVATE = 0o600;
 
 /** Replaces the file in one step: a reader sees the old content or the new, never a half. */
-export function writeAtomically(path: string, content: string): void {
+export function writeAtomically(path: string, content: string | Buffer): void {
   const temporary = `${path}.${process.pid}.tmp`;
   try {
     writeFileSync(temporary, content, { mode: PRIVATE });

@@ -1,11 +1,11 @@
 import { request as plainRequest } from "node:http";
 import { request as secureRequest } from "node:https";
-import { text } from "node:stream/consumers";
+import { buffer } from "node:stream/consumers";
 
 export interface HttpRequest {
   readonly method: string;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body?: string;
+  readonly body?: string | Uint8Array;
   /** Certificates (PEM) of authorities, instead of the system's. A certificate is always checked. */
   readonly ca?: string;
   /** For the whole answer, in milliseconds. */
@@ -15,7 +15,7 @@ export interface HttpRequest {
 export interface HttpAnswer {
   readonly status: number;
   readonly url: string;
-  readonly text: string;
+  readonly body: Buffer;
 }
 
 /** One request over HTTP or HTTPS. Not fetch: Node 20's takes no authorities of the caller's. Rejects with the system's error. */
@@ -35,7 +35,7 @@ export function ask(url: URL, request: HttpRequest): Promise<HttpAnswer> {
         : plainRequest(url, options);
     asking.on("error", reject);
     asking.on("response", (response) => {
-      text(response).then((all) => resolve({ status: response.statusCode ?? 0, url: url.href, text: all }), reject);
+      buffer(response).then((body) => resolve({ status: response.statusCode ?? 0, url: url.href, body }), reject);
     });
     asking.end(body);
   });

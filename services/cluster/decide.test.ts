@@ -7,6 +7,7 @@ const up: Conditions = {
   stopping: false,
   drainWished: false,
   wasUp: true,
+  onKeptConfig: false,
   leaseUsable: true,
   configLoaded: true,
   storage: { healthy: true },
@@ -32,6 +33,11 @@ test("a node that loses the store, or the storage, is cut off", () => {
   assert.deepEqual(full, { state: "cut-off", reasons: ["the storage is full"] });
 });
 
+test("a node that started without the store and serves from its disk is cut off, not joining", () => {
+  const given = { ...up, wasUp: false, onKeptConfig: true, leaseUsable: false, configLoaded: false };
+  assert.equal(decideState(given).state, "cut-off");
+});
+
 test("a wish to drain waits until the node is up, then holds whatever fails", () => {
   assert.equal(decideState({ ...up, wasUp: false, listening: false, drainWished: true }).state, "joining");
   assert.equal(decideState({ ...up, drainWished: true }).state, "draining");
@@ -47,6 +53,7 @@ test("in every combination: ready means that nothing is missing and nobody objec
     stopping: fc.boolean(),
     drainWished: fc.boolean(),
     wasUp: fc.boolean(),
+    onKeptConfig: fc.boolean(),
     leaseUsable: fc.boolean(),
     configLoaded: fc.boolean(),
     storage: fc.option(fc.record({ healthy: fc.boolean() }), { nil: undefined }),
@@ -57,8 +64,8 @@ test("in every combination: ready means that nothing is missing and nobody objec
       const { state, reasons } = decideState(given);
       assert.equal(state === "ready", isUp(given) && !given.stopping && !given.drainWished);
       assert.equal(reasons.length === 0, state === "ready");
-      if (given.wasUp) assert.notEqual(state, "joining");
-      if (!given.wasUp) assert.notEqual(state, "cut-off");
+      if (given.wasUp || given.onKeptConfig) assert.notEqual(state, "joining");
+      else assert.notEqual(state, "cut-off");
     }),
     { numRuns: 500 },
   );

@@ -8,6 +8,8 @@ export interface Conditions {
   readonly drainWished: boolean;
   /** All conditions for `ready` were met once since the process started. */
   readonly wasUp: boolean;
+  /** Partners are served, or were, with the configuration that the node kept on its disk: the store didn't answer. */
+  readonly onKeptConfig: boolean;
   /** There is an incarnation, and its lease is usable now. */
   readonly leaseUsable: boolean;
   /** Why there is none although the store answers. */
@@ -35,7 +37,8 @@ export interface Decision {
 export function decideState(conditions: Conditions): Decision {
   const missing = whatIsMissing(conditions);
   if (conditions.stopping) return { state: "draining", reasons: ["the node is stopping", ...missing] };
-  if (!conditions.wasUp && missing.length > 0) return { state: "joining", reasons: missing };
+  if (!conditions.wasUp && !conditions.onKeptConfig && missing.length > 0)
+    return { state: "joining", reasons: missing };
   if (conditions.drainWished) return { state: "draining", reasons: ["an administrator drains the node", ...missing] };
   if (missing.length > 0) return { state: "cut-off", reasons: missing };
   return { state: "ready", reasons: [] };

@@ -1,3 +1,4 @@
+import type { Listing } from "#coordination/contract.js";
 import type { Administrator, Certificate, Group, Profile, SshKey } from "./entries.js";
 import type { Account, Site } from "./schema.js";
 
@@ -25,4 +26,12 @@ export interface ConfigView {
   snapshot(): Snapshot;
   /** Calls back after each new snapshot; returns how to stop that. */
   onChange(callback: (snapshot: Snapshot) => void): () => void;
+}
+
+/** Keeps the configuration for a time without the store. None may throw or block. */
+export interface ConfigKeeper {
+  /** Gets the entries of each configuration that came from the store and is in force. */
+  inForce(listing: Listing): void;
+  /** The configuration in force was the store's at this moment (`monotonicMs()`). Called every few seconds. */
+  confirmed(at: number): void;
 }

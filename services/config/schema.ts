@@ -73,6 +73,11 @@ export const siteSchema = z.strictObject({
   addressRules: z.strictObject({ allow: networksSchema.default([]), deny: networksSchema.default([]) }).prefault({}),
   /** Partials that nobody resumed are removed after so long. */
   partialLifetimeHours: z.int().min(1).max(8_760).default(168),
+  /**
+   * A node without the store's quorum serves on for so long, with the configuration as last known; then it ends its
+   * sessions, since an account may have been disabled meanwhile. 0: it ends them at once.
+   */
+  cutOffGraceSeconds: z.int().min(0).max(86_400).default(60),
 });
 export type Site = z.infer<typeof siteSchema>;
 export type SftpSettings = Site["sftp"];

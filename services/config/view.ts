@@ -1,10 +1,10 @@
-import type { Coordination, Listing } from "#coordination/contract.js";
+import type { Coordination, Entry, Listing } from "#coordination/contract.js";
 import { keys } from "#coordination/keys.js";
 import { monotonicMs, pause } from "#lib/clock.js";
 import { asLongshoreError, LongshoreError } from "#lib/errors.js";
 import type { Logger } from "#lib/logger.js";
 import type { KeyRing } from "#lib/seal.js";
-import type { ConfigView, Snapshot } from "./contract.js";
+import type { ConfigKeeper, ConfigView, Snapshot } from "./contract.js";
 import { describe } from "./errors.js";
 import { type Follower, follow } from "./follow.js";
 import { CONFIG_HEAD, type DecodeCache, decodeConfig, type EntryFault } from "./snapshot.js";
@@ -13,6 +13,7 @@ export interface ConfigViewOptions {
   readonly coordination: Coordination;
   readonly clusterKey: KeyRing;
   readonly logger: Logger;
+  readonly keeper?: ConfigKeeper;
   /** From a change to the listing that shows it, in milliseconds. Default 20. */
   readonly debounceMs?: number;
   /** Between looks at the configuration's head, in milliseconds. Default 2,000. */
@@ -38,8 +39,16 @@ export interface RunningConfigView extends ConfigView {
   start(signal?: AbortSignal): Promise<Snapshot>;
   /** Idempotent. The last snapshot stays readable. */
   stop(): void;
+  /** True from the first valid listing of the store on; a preloaded snapshot doesn't count. */
   loaded(): boolean;
+  /**
+   * Puts entries that this node kept on its own disk in force, until the store answers. Does nothing where it already
+   * did. False where they aren't valid.
+   */
+  preload(entries: readonly Entry[]): boolean;
   status(): ConfigStatus;
+  /** For how long a change of the whole site has been on its way, in milliseconds; 0: none is. */
+  applyingMs(): number;
   /** Lists again: somebody knows of a newer revision. */
   refresh(): void;
   /** Resolves when a snapshot of at least this revision is in force, or rejects when `signal` aborts. */
@@ -56,6 +65,8 @@ export function createConfigView(options: ConfigViewOptions): RunningConfigView 
   let trouble: string | undefined;
   let follower: Follower | undefined;
   let unreadableSince: number | undefined;
+  let loaded = false;
+  let applyingSince: number | undefined;
   const stopping = new AbortController();
 
   /**
@@ -71,6 +82,7 @@ export function createConfigView(options: ConfigViewOptions): RunningConfigView 
         const head = await coordination.get(CONFIG_HEAD);
         unreadableSince = undefined;
         if (head !== undefined && head.modRevision > (current?.revision ?? 0)) follower?.refresh();
+        else if (head !== undefined && loaded && faults.length === 0) options.keeper?.confirmed(askedAt);
       } catch (error) {
         unreadableSince ??= askedAt;
         onTrouble(error);
@@ -81,6 +93,13 @@ export function createConfigView(options: ConfigViewOptions): RunningConfigView 
   const onListing = (listing: Listing) => {
     if (trouble !== undefined) logger.info("the configuration can be read again");
     trouble = undefined;
+    if (listing.entries.some((entry) => entry.key === keys.configApplying)) {
+      // Half a configuration could let in somebody whom the other half shuts out: the last whole one stays.
+      if (applyingSince === undefined) logger.info("a change of the whole site is on its way");
+      applyingSince ??= monotonicMs();
+      return;
+    }
+    applyingSince = undefined;
     const decoded = decodeConfig(listing.entries, clusterKey, cache);
     if (!decoded.valid) {
       report(decoded.faults);
@@ -90,7 +109,11 @@ export function createConfigView(options: ConfigViewOptions): RunningConfigView 
     faults = [];
     faultsSince = undefined;
     const before = current;
-    if (before?.hash === decoded.snapshot.hash && before.revision === decoded.snapshot.revision) return;
+    const first = !loaded;
+    loaded = true;
+    const same = before?.hash === decoded.snapshot.hash && before.revision === decoded.snapshot.revision;
+    if (same && !first) return;
+    options.keeper?.inForce(listing);
     current = decoded.snapshot;
     logger.info("configuration in force", {
       revision: current.revision,
@@ -148,38 +171,56 @@ export function createConfigView(options: ConfigViewOptions): RunningConfigView 
         onTrouble,
         ...(options.debounceMs === undefined ? {} : { debounceMs: options.debounceMs }),
       });
-      return view.reached(0, signal ?? new AbortController().signal);
+      return untilSnapshot(() => loaded, signal ?? new AbortController().signal);
     },
     stop() {
       stopping.abort();
       follower?.close();
     },
-    loaded: () => current !== undefined,
+    loaded: () => loaded,
+    preload(entries) {
+      if (current !== undefined) return true;
+      // Without the cache: the store that answers later may be another one, whose revisions mean other entries.
+      const decoded = decodeConfig(entries, clusterKey);
+      if (!decoded.valid) {
+        logger.warn("the kept configuration isn't valid", {
+          faults: decoded.faults.map((fault) => `${fault.key}: ${describe(fault)}`).join("; "),
+        });
+        return false;
+      }
+      current = decoded.snapshot;
+      return true;
+    },
     status: () => ({
       revision: current?.revision ?? 0,
       hash: current?.hash ?? "",
-      lagMs: Math.max(follower?.behindMs() ?? 0, since(faultsSince), since(unreadableSince)),
+      lagMs: Math.max(follower?.behindMs() ?? 0, since(faultsSince), since(unreadableSince), since(applyingSince)),
       faults,
       ...(trouble === undefined ? {} : { trouble }),
     }),
+    applyingMs: () => since(applyingSince),
     refresh: () => follower?.refresh(),
     reached(revision, signal) {
-      if (current !== undefined && current.revision >= revision) return Promise.resolve(current);
-      return new Promise((resolve, reject) => {
-        const settle = (finish: () => void) => {
-          off();
-          signal.removeEventListener("abort", onAbort);
-          finish();
-        };
-        const onAbort = () =>
-          settle(() => reject(new LongshoreError("closed", "stopped while waiting for the configuration")));
-        const off = view.onChange((snapshot) => {
-          if (snapshot.revision >= revision) settle(() => resolve(snapshot));
-        });
-        signal.addEventListener("abort", onAbort);
-        if (signal.aborted) onAbort();
-      });
+      return untilSnapshot((snapshot) => snapshot.revision >= revision, signal);
     },
+  };
+
+  const untilSnapshot = (suits: (snapshot: Snapshot) => boolean, signal: AbortSignal): Promise<Snapshot> => {
+    if (current !== undefined && suits(current)) return Promise.resolve(current);
+    return new Promise((resolve, reject) => {
+      const settle = (finish: () => void) => {
+        off();
+        signal.removeEventListener("abort", onAbort);
+        finish();
+      };
+      const onAbort = () =>
+        settle(() => reject(new LongshoreError("closed", "stopped while waiting for the configuration")));
+      const off = view.onChange((snapshot) => {
+        if (suits(snapshot)) settle(() => resolve(snapshot));
+      });
+      signal.addEventListener("abort", onAbort);
+      if (signal.aborted) onAbort();
+    });
   };
   return view;
 }

@@ -1,6 +1,8 @@
 import { randomUUID } from "node:crypto";
 import type { Compare, Coordination, Entry, Operation, TransactionResult } from "#coordination/contract.js";
 import { OutcomeUnknownError } from "#coordination/errors.js";
+import { keys } from "#coordination/keys.js";
+import { LongshoreError } from "#lib/errors.js";
 import { type ChangeNote, changedKeys, recordOf, trimHistory } from "./history.js";
 import { CONFIG_HEAD } from "./snapshot.js";
 
@@ -35,7 +37,10 @@ export async function writeConfig(
   const record = before && recordOf(apply, before, note);
   const operations = [...apply, { put: CONFIG_HEAD, value: id }, ...(record === undefined ? [] : [record])];
   try {
-    const result = await coordination.transact({ compare, apply: operations });
+    // A whole-site change that is half in force would overwrite this one.
+    const demands = [...compare, { key: keys.configApplying, is: "absent" } as const];
+    const result = await coordination.transact({ compare: demands, apply: operations });
+    if (!result.applied && (result.found[compare.length]?.length ?? 0) > 0) throw applyingError();
     if (result.applied && record !== undefined) void trimHistory(coordination);
     return result;
   } catch (error) {
@@ -49,4 +54,8 @@ export async function writeConfig(
 async function entriesOf(coordination: Coordination, names: readonly string[]): Promise<ReadonlyMap<string, Entry>> {
   const found = await Promise.all(names.map((key) => coordination.get(key)));
   return new Map(found.flatMap((entry) => (entry === undefined ? [] : [[entry.key, entry] as const])));
+}
+
+export function applyingError(): LongshoreError {
+  return new LongshoreError("busy", "a change of the whole site is being put in force: try again in a moment");
 }

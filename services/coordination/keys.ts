@@ -3,6 +3,13 @@ export const keys = {
   configPrefix: "config/",
   /** Rewritten by each change of configuration, so that deletions move the revision, too. */
   configHead: "config/head",
+  /** There while a change that is larger than one transaction is put in force: the configuration is half made. */
+  configApplying: "config/applying",
+  /** Its operations, decided and on their way. */
+  applyingPrefix: "applying/",
+  /** When the last backup was made, and of what. */
+  backupPrefix: "backups/",
+  lastBackup: "backups/last",
   site: "config/site",
   accountPrefix: "config/accounts/",
   account: (name: string) => `config/accounts/${name}`,

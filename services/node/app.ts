@@ -1,6 +1,8 @@
 import { createAgent } from "#admin/agent.js";
 import { readPair } from "#admin/certificate.js";
 import { type Admin, createAdmin } from "#admin/server.js";
+import { createBackups } from "#backup/backup.js";
+import { watchApplying, watchLastBackup } from "#backup/watch.js";
 import type { Heartbeat, NodeIdentity } from "#cluster/contract.js";
 import { NodeConflictError } from "#cluster/errors.js";
 import { createIntents } from "#cluster/intents.js";
@@ -32,13 +34,16 @@ import { createNodeState } from "./node-state.js";
 import { METRIC_LABELS } from "./observers.js";
 import { createProtection } from "./protection.js";
 import type { NodeSettings } from "./settings.js";
+import { createSnapshotKeeper } from "./snapshot-keeper.js";
 import { createStorageWatch } from "./storage-health.js";
 import { VERSION } from "./version.js";
+import { serveWithoutStore, type WithoutStore } from "./without-store.js";
 
 export interface App {
   /**
-   * Resolves when partners are taken. Waits for the store and the storage as long as it takes, saying so in its health.
-   * Rejects with a StartupError, or with code `closed` where `stop` came first. What was started is still to be stopped.
+   * Resolves when partners are taken and the node is part of its site. Waits for the store and the storage as long as it
+   * takes, saying so in its health; without the store, partners are served meanwhile with the configuration that this
+   * node kept on its disk, where that is young enough. Rejects with a StartupError, or with code `closed` where `stop` came first. What was started is still to be stopped.
    */
   start(): Promise<void>;
   /** Leaves the balancer and lets transfers end, at most `drainMs`. Ends at once when `stop` is called. */
@@ -47,8 +52,8 @@ export interface App {
   stop(): Promise<void>;
 }
 
-/** Past so long without the store's quorum, an account may have been disabled without our knowing: sessions end. */
-const CUT_OFF_GRACE_MS = 60_000;
+/** How soon a node that is cut off for too long ends its sessions. */
+const CUT_OFF_TICK_MS = 250;
 /** From the state `draining` to a balancer that has surely noticed: four of its agent checks. */
 const LEAVE_MS = 1_000;
 
@@ -68,11 +73,23 @@ export function createApp(settings: NodeSettings): App {
   const coordination = measured(openCoordination(settings, logger), metrics);
   const stopping = new AbortController();
 
-  const config = createConfigView({ coordination, clusterKey, logger });
+  // A standalone node's store is on this very disk: there is no start without it.
+  const keeper =
+    settings.coordination.kind === "embedded"
+      ? undefined
+      : createSnapshotKeeper({
+          directory: settings.dataDirectory,
+          whose: { ring: clusterKey, site: settings.site, nodeId: identity.id },
+          logger,
+        });
+  const config = createConfigView({ coordination, clusterKey, logger, ...(keeper && { keeper }) });
+  const graceMs = () => config.snapshot().site.cutOffGraceSeconds * 1_000;
   const members = createMembersView({ coordination });
+  const lastBackup = watchLastBackup(coordination);
   let store: Store | undefined;
   let dataPath: DataPath | undefined;
   let listening = false;
+  let withoutStore: WithoutStore | undefined;
 
   const load = createLoadMeter({
     totalBytes: () => metrics.totalBytes,
@@ -97,6 +114,7 @@ export function createApp(settings: NodeSettings): App {
   });
   const state = createNodeState({
     conditions: () => ({
+      onKeptConfig: withoutStore?.chosen() ?? false,
       drainWished: membership.drainWished(),
       leaseUsable: membership.usable(),
       membershipProblem: membership.problem(),
@@ -105,6 +123,7 @@ export function createApp(settings: NodeSettings): App {
       storage: storage.health(),
       listening,
     }),
+    sinceContactMs: () => withoutStore?.sinceContactMs() ?? 0,
     onChange: () => membership.touch(),
     logger,
   });
@@ -157,6 +176,12 @@ export function createApp(settings: NodeSettings): App {
     intents: createIntents({ coordination }),
     requests: createRememberedRequests({ coordination }),
     protection: protection.parts,
+    backups: createBackups({
+      coordination,
+      clusterKey,
+      node: { name: identity.name, id: identity.id, settings: `${JSON.stringify(settings, null, 2)}\n` },
+      software: VERSION,
+    }),
     metrics,
     logger,
   });
@@ -171,6 +196,8 @@ export function createApp(settings: NodeSettings): App {
     configMismatch: () => isMismatch(configStatus(), members.list()),
     configLagMs: () => config.status().lagMs,
     configInvalid: () => config.status().faults.length > 0,
+    configSnapshotAge: () => keeper?.ageSeconds(),
+    lastBackupAt: () => lastBackup.at(),
     leaseUsable: () => membership.usable(),
     state: () => state.now().state,
     members: () => members.list().map((member) => member.state),
@@ -207,17 +234,43 @@ export function createApp(settings: NodeSettings): App {
     });
     members.start();
 
+    ends.push(() => keeper?.stop());
+    ends.push(lastBackup.start());
+    ends.push(watchApplying({ coordination, applyingMs: () => config.applyingMs(), logger }));
     ends.push(() => membership.stop());
     ends.push(() => config.stop());
     membership.onChange(() => state.check());
     config.onChange(() => membership.touch());
-    const [snapshot] = await Promise.all([loadConfig(signal), membership.start(signal)]);
+    const joined = Promise.all([loadConfig(signal), membership.start(signal)]);
+    if (keeper !== undefined) {
+      const options = { keeper, config, graceMs, serve: () => open(signal), logger };
+      withoutStore = serveWithoutStore({ ...options, storeAnswers: () => membership.usable(), joined, signal });
+    }
+    await joined;
+    await open(signal);
+    state.check();
+  };
 
+  let opening: Promise<void> | undefined;
+  /** The data path, once: with the store's configuration, or before that with the kept one. */
+  const open = (signal: AbortSignal): Promise<void> => {
+    opening ??= openOnce(signal);
+    return opening;
+  };
+
+  const openOnce = async (signal: AbortSignal): Promise<void> => {
     ends.push(() => protection.stop());
     protection.start();
     ends.push(() => storage.stop());
-    const { id: siteId } = snapshot.site;
-    store = await openStore({ settings, siteId, coordination, logger, onProblem: storage.report, signal });
+    store = await openStore({
+      settings,
+      siteId: () => config.snapshot().site.id,
+      coordination,
+      storeNeeded: () => !(withoutStore?.chosen() ?? false) || config.loaded(),
+      logger,
+      onProblem: storage.report,
+      signal,
+    });
     storage.start();
     dataPath = createDataPath({
       settings,
@@ -254,16 +307,18 @@ export function createApp(settings: NodeSettings): App {
   /** Ends all sessions when the node is cut off for too long, and takes partners again when it is back. */
   const watchCutOff = (path: DataPath): (() => void) => {
     let suspended = false;
-    const timer = setInterval(() => {
-      const over = state.cutOffMs() > CUT_OFF_GRACE_MS;
+    const check = () => {
+      const over = state.cutOffMs() > graceMs();
       if (over === suspended) return;
       suspended = over;
       if (!over) path.resume();
       else {
-        logger.warn("cut off for too long: accounts may have changed, so sessions end", { graceMs: CUT_OFF_GRACE_MS });
+        logger.warn("cut off for too long: accounts may have changed, so sessions end", { graceMs: graceMs() });
         void path.suspend("this node is cut off from its site");
       }
-    }, 1_000).unref();
+    };
+    check();
+    const timer = setInterval(check, CUT_OFF_TICK_MS).unref();
     return () => clearInterval(timer);
   };
 
@@ -290,6 +345,7 @@ export function createApp(settings: NodeSettings): App {
         stopping.abort();
         // A start under way may still open something: it is let end, so that it is closed, too.
         await started?.catch(() => {});
+        await opening?.catch(() => {});
         listening = false;
         await unwind(ends, logger);
       })();

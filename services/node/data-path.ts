@@ -2,6 +2,7 @@ import type { Membership, NodeIdentity } from "#cluster/contract.js";
 import { createCommitEngine } from "#commit/engine.js";
 import type { RunningConfigView } from "#config/view.js";
 import type { Coordination } from "#coordination/contract.js";
+import { StoreUnavailableError } from "#coordination/errors.js";
 import { keys } from "#coordination/keys.js";
 import { createBackoff } from "#lib/backoff.js";
 import { monotonicMs, pause } from "#lib/clock.js";
@@ -161,8 +162,11 @@ export function createDataPath(options: DataPathOptions): DataPath {
 
 export interface OpenStoreOptions {
   readonly settings: NodeSettings;
-  readonly siteId: string;
+  /** Asked at each try: a restored configuration may bring another one. */
+  readonly siteId: () => string;
   readonly coordination: Coordination;
+  /** False: a store that doesn't answer isn't waited for, and a storage that isn't the site's yet isn't taken. */
+  readonly storeNeeded: () => boolean;
   readonly logger: Logger;
   /** Hears why the storage can't be opened yet. */
   readonly onProblem: (error: unknown) => void;
@@ -170,21 +174,23 @@ export interface OpenStoreOptions {
 }
 
 const STORE_USED = keys.storeUsed("main");
+const IMPATIENT_MS = 300;
 
 /** Opens the shared storage, however long it takes until it is mounted. Rejects when `signal` aborts. */
 export async function openStore(options: OpenStoreOptions): Promise<Store> {
-  const { settings, siteId, coordination, logger, onProblem, signal } = options;
+  const { settings, coordination, logger, onProblem, signal } = options;
   const backoff = createBackoff({ firstMs: 100, mostMs: 2_000 });
   while (!signal.aborted) {
     try {
-      const used = await coordination.get(STORE_USED);
+      const siteId = options.siteId();
+      const used = await isUsed(options);
       const store = await createPosixStore({
         root: settings.storage.path,
         local: settings.storage.local,
         siteId,
-        initialize: used === undefined,
+        initialize: !used,
       });
-      if (used === undefined) {
+      if (!used) {
         const apply = [{ put: STORE_USED, value: JSON.stringify({ site: siteId }) }];
         await coordination.transact({ compare: [{ key: STORE_USED, is: "absent" }], apply });
         logger.info("the storage is the site's from now on", { path: settings.storage.path });
@@ -196,4 +202,15 @@ export async function openStore(options: OpenStoreOptions): Promise<Store> {
     }
   }
   throw new LongshoreError("closed", "stopped while waiting for the storage");
+}
+
+/** Whether a node of the site has used the storage before. Without an answer of the store, where none is needed: yes. */
+async function isUsed({ coordination, storeNeeded }: OpenStoreOptions): Promise<boolean> {
+  if (storeNeeded()) return (await coordination.get(STORE_USED)) !== undefined;
+  try {
+    return (await coordination.get(STORE_USED, { deadlineMs: IMPATIENT_MS })) !== undefined;
+  } catch (error) {
+    if (error instanceof StoreUnavailableError) return true;
+    throw error;
+  }
 }

@@ -5,6 +5,8 @@ import type { Logger } from "#lib/logger.js";
 export interface NodeStateOptions {
   /** What holds now; asked at each question, so that no answer is older than its question. */
   readonly conditions: () => Omit<Conditions, "stopping" | "wasUp">;
+  /** While the node serves on its kept configuration and wasn't up yet: since the last contact, in milliseconds. */
+  readonly sinceContactMs: () => number;
   readonly onChange: (decision: Decision) => void;
   readonly logger: Logger;
 }
@@ -13,7 +15,11 @@ export interface NodeStateKeeper {
   start(): void;
   now(): Decision;
   stopping(): void;
-  /** How long the lease has been unusable without a break, since the node was up; 0: it is usable. Milliseconds. */
+  /**
+   * How long the node has been without the store; 0: it isn't. Milliseconds. For one that was up since its lease became
+   * unusable; for one that started without the store since the last contact of the process before it, so that no restart
+   * makes the time longer.
+   */
   cutOffMs(): number;
   /** Looks now rather than at the next tick. */
   check(): void;
@@ -61,7 +67,11 @@ export function createNodeState(options: NodeStateOptions): NodeStateKeeper {
       stopping = true;
       check();
     },
-    cutOffMs: () => (lostAt === undefined ? 0 : monotonicMs() - lostAt),
+    cutOffMs() {
+      if (lostAt !== undefined) return monotonicMs() - lostAt;
+      const { onKeptConfig, leaseUsable, configLoaded } = options.conditions();
+      return onKeptConfig && !(leaseUsable && configLoaded) && !wasUp ? options.sinceContactMs() : 0;
+    },
     check,
     stop: () => clearInterval(timer),
   };

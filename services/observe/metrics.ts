@@ -32,6 +32,10 @@ export interface Gauges {
   readonly configInvalid: () => boolean;
   /** Whether another node runs something else at the same revision. */
   readonly configMismatch: () => boolean;
+  /** Seconds since the configuration on the node's own disk was last known to be current; undefined: none was kept. */
+  readonly configSnapshotAge: () => number | undefined;
+  /** When the site's last backup was made, in milliseconds since 1970; undefined: never, or not known. */
+  readonly lastBackupAt: () => number | undefined;
   readonly leaseUsable: () => boolean;
   readonly state: () => string;
   /** The states of the nodes that live by the store's reckoning, as this node last heard. */
@@ -177,6 +181,13 @@ export function createMetrics(options: MetricsOptions): Metrics {
   single("longshore_config_mismatch", "1 while another node runs something else at the same revision.", () =>
     gauges.configMismatch?.(),
   );
+  single("longshore_config_snapshot_age_seconds", "Since the configuration kept on disk was last known current.", () =>
+    gauges.configSnapshotAge?.(),
+  );
+  single("longshore_last_backup_timestamp_seconds", "When the site's last backup was made, since 1970.", () => {
+    const at = gauges.lastBackupAt?.();
+    return at === undefined ? undefined : at / 1_000;
+  });
   single("longshore_lease_usable", "1 while this node may start commits.", () => gauges.leaseUsable?.());
   single("longshore_storage_free_bytes", "Free space of the shared storage.", () => gauges.storageFreeBytes?.());
   single("longshore_storage_size_bytes", "Size of the shared storage.", () => gauges.storageSizeBytes?.());

@@ -57,7 +57,7 @@ export function decideSite(options: UpOptions, past: SiteFile | undefined): Site
   if (past !== undefined && past.mode !== mode) {
     throw new CliError(
       EXIT.usage,
-      `${options.directory} holds a ${past.mode} site, whose accounts a ${mode} one wouldn't have: choose another --dir`,
+      `${options.directory} holds a ${past.mode} site, whose accounts a ${mode} one wouldn't have: \`longshore ${mode === "cluster" ? "promote" : "demote"}\` takes them along, or choose another --dir`,
     );
   }
   if (standalone && (options.nodes ?? 1) !== 1) {

@@ -1,0 +1,237 @@
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { keepAwake } from "../cluster/fixture.js";
+import { type Node, Site } from "../cluster/node-process.js";
+import { bytes } from "../support/clients/content.js";
+import { codeOf, Open, RawSftp, Status } from "../support/clients/raw-sftp.js";
+import { type EtcdCluster, startEtcd } from "../support/etcd.js";
+import { until } from "../support/processes.js";
+import { startSite } from "../support/site.js";
+import { TcpProxy } from "../support/tcp-proxy.js";
+
+/** Nodes that are started while the store is away: they serve what they may with the configuration on their own disk. */
+
+const CONTENT = bytes(300_000, "without-store");
+const PASSWORD = "ann-Pa55 word";
+
+let etcd: EtcdCluster;
+let site: Site;
+let node: Node;
+let sftpPort: number;
+
+keepAwake();
+before(async () => {
+  etcd = await startEtcd();
+  site = new Site(() => ({ kind: "etcd", endpoints: etcd.endpoints }));
+  node = await site.node("alpha", 1);
+  sftpPort = portOf(node);
+  await node.ready();
+  assert.equal((await node.ask("/api/v1/accounts/ann", { method: "PUT", body: { password: PASSWORD } })).status, 201);
+  const session = await login(sftpPort);
+  await session.put("/kept", CONTENT);
+  await session.end();
+});
+after(async () => {
+  await node?.process.kill();
+  await etcd?.stop();
+  site?.remove();
+});
+
+function portOf({ settings }: Node): number {
+  return (JSON.parse(readFileSync(settings, "utf8")) as { sftp: { port: number } }).sftp.port;
+}
+
+function login(port: number): Promise<RawSftp> {
+  return RawSftp.connect({ host: "127.0.0.1", port, user: "ann", password: PASSWORD, deadlineMs: 5_000 });
+}
+
+async function contactOf(name: string): Promise<number> {
+  try {
+    const text = readFileSync(join(site.directory, name, "config-contact"), "utf8");
+    return (JSON.parse(text) as { revision: number }).revision;
+  } catch {
+    return 0;
+  }
+}
+
+/** Resolves when the node keeps at least this configuration on its disk and knows that it is current. */
+async function kept(of: Node, revision: number): Promise<void> {
+  await until(`${of.name} keeps revision ${revision}`, 10_000, async () => (await contactOf(of.name)) >= revision);
+}
+
+async function revisionOf(of: Node): Promise<number> {
+  const { config } = (await of.ask("/api/v1/status")).body as { config: { revision: number } };
+  return config.revision;
+}
+
+async function changeSite(of: Node, change: Record<string, unknown>): Promise<number> {
+  const read = await of.ask("/api/v1/site");
+  const body = { ...read.body, ...change };
+  const put = await of.ask("/api/v1/site", { method: "PUT", body, headers: { "if-match": read.etag ?? "" } });
+  assert.equal(put.status, 200, put.text);
+  return Number(put.body.revision);
+}
+
+async function restart(of: Node, signal: "kill" | "term" = "kill"): Promise<void> {
+  if (signal === "kill") await of.process.kill();
+  else {
+    of.process.signal("SIGTERM");
+    await of.process.exited;
+  }
+  of.launch();
+}
+
+test("a node started while etcd is down lets known accounts log in and download, and says that it is cut off", async () => {
+  await kept(node, await revisionOf(node));
+  await etcd.members[0]?.kill();
+  await restart(node);
+  await until("it is cut off", 15_000, async () => (await node.state()) === "cut-off");
+  const session = await until("a login", 15_000, () => login(sftpPort));
+  assert.ok((await session.get("/kept")).equals(CONTENT), "downloads work");
+  assert.equal((await node.ask("/health/ready")).status, 503);
+  assert.equal((await node.ask("/health/serving")).status, 200, "the balancer's last resort");
+  assert.match(String((await node.ask("/health/ready")).body.reasons), /store doesn't answer/);
+  assert.equal((await node.ask("/api/v1/accounts/bob", { method: "PUT", body: {} })).status, 503, "no change is taken");
+  await assert.rejects(
+    RawSftp.connect({ host: "127.0.0.1", port: sftpPort, user: "bob", password: PASSWORD, deadlineMs: 5_000 }),
+  );
+  const begun = performance.now();
+  const upload = await codeOf(session.open("/new", Open.W | Open.C | Open.T));
+  assert.notEqual(upload, Status.OK, "an upload gets an error");
+  assert.ok(performance.now() - begun < 15_000, "in time");
+  assert.ok((await session.get("/kept")).equals(CONTENT), "the session goes on after it");
+  await session.end();
+});
+
+test("etcd back: the node is ready within 5 s by itself, and uploads work in a session that began without it", async () => {
+  const session = await login(sftpPort);
+  await etcd.members[0]?.restart();
+  await until("it is ready", 5_000, async () => (await node.state()) === "ready");
+  await session.put("/after", CONTENT);
+  assert.ok((await session.get("/after")).equals(CONTENT));
+  await session.end();
+});
+
+test("an upload under way when the store goes keeps its partial, over a restart without the store", async () => {
+  const session = await login(sftpPort);
+  const handle = await session.open("/half", Open.W | Open.C | Open.T);
+  await session.writeAll(handle, CONTENT.subarray(0, 200_000));
+  await kept(node, await revisionOf(node));
+  await etcd.members[0]?.kill();
+  await until("it is cut off", 15_000, async () => (await node.state()) === "cut-off");
+  assert.notEqual(await codeOf(session.write(handle, 200_000, CONTENT.subarray(200_000, 232_768))), Status.OK);
+  await restart(node, "term");
+  const again = await until("a login", 20_000, () => login(sftpPort));
+  const { size = 0 } = await again.stat("/half");
+  assert.ok(size >= 199_999, `the partial has ${size} bytes`);
+  await again.end();
+  await etcd.members[0]?.restart();
+  await until("it is ready", 5_000, async () => (await node.state()) === "ready");
+  const last = await login(sftpPort);
+  const from = (await last.stat("/half")).size ?? 0;
+  await last.put("/half", CONTENT.subarray(from), Open.W | Open.C, from);
+  assert.ok((await last.get("/half")).equals(CONTENT), "and it was resumed");
+  await last.end();
+});
+
+test("an account disabled meanwhile: the node that can't know serves it for the grace, restart or not, and then nobody", async () => {
+  const [endpoint = ""] = etcd.endpoints;
+  const proxy = await TcpProxy.start(endpoint);
+  const lost = await site.node("beta", 2, { coordination: { kind: "etcd", endpoints: [proxy.address] } });
+  try {
+    await lost.ready();
+    const revision = await changeSite(node, { cutOffGraceSeconds: 12 });
+    await kept(lost, revision);
+    proxy.stall();
+    const lostAt = performance.now();
+    const disabled = await node.ask("/api/v1/accounts/ann", { method: "PUT", body: { enabled: false } });
+    assert.equal(disabled.status, 200);
+    await assert.rejects(login(sftpPort), "where it is known, it counts at once");
+    await until("beta is cut off", 6_000, async () => (await lost.state()) === "cut-off");
+    await restart(lost);
+    const session = await until("a login", 8_000, () => login(portOf(lost)));
+    assert.ok((await session.get("/kept")).equals(CONTENT));
+    await until("its session is ended", 15_000, async () => {
+      const { status } = await lost.ask("/health/serving");
+      return status === 503;
+    });
+    const servedMs = performance.now() - lostAt;
+    // The last contact was at most a look (2 s) before the stall.
+    assert.ok(servedMs < 13_500, `it served for ${Math.round(servedMs)} ms`);
+    assert.ok(servedMs > 8_000, `it served for ${Math.round(servedMs)} ms only`);
+    await assert.rejects(login(portOf(lost)));
+    await restart(lost);
+    await until("it says that it waits", 15_000, () => /too old to serve with/.test(lost.process.output));
+    await assert.rejects(login(portOf(lost)), "a restart gives it no more time");
+    proxy.resume();
+    await lost.ready(15_000);
+    await assert.rejects(login(portOf(lost)), "now it knows");
+  } finally {
+    await lost.process.kill();
+    await proxy.close();
+    assert.equal((await node.ask("/api/v1/accounts/ann", { method: "PUT", body: { enabled: true } })).status, 200);
+  }
+});
+
+test("with a grace of 0 nobody is served without the store; nor with a snapshot that somebody changed", async () => {
+  const file = join(site.directory, "alpha", "config-snapshot");
+  await kept(node, await revisionOf(node));
+  await etcd.members[0]?.kill();
+  await node.process.kill();
+  const text = readFileSync(file, "utf8");
+  writeFileSync(file, text.replaceAll('\\"name\\":\\"ann\\"', '\\"name\\":\\"eve\\"'));
+  node.launch();
+  await until("it says why", 15_000, () => /is not used.*was changed/.test(node.process.output));
+  assert.equal(await node.state(), "joining");
+  await assert.rejects(login(sftpPort));
+  await etcd.members[0]?.restart();
+  await node.ready();
+  await kept(node, await changeSite(node, { cutOffGraceSeconds: 0 }));
+  const session = await login(sftpPort);
+  await etcd.members[0]?.kill();
+  await until("it serves nobody", 10_000, async () => (await node.ask("/health/serving")).status === 503);
+  await until("the session is ended", 5_000, async () => (await codeOf(session.stat("/kept")).catch(() => -1)) !== 0);
+  await restart(node);
+  await until("it waits for the store", 15_000, () => /too old to serve with/.test(node.process.output));
+  await assert.rejects(login(sftpPort));
+  await etcd.members[0]?.restart();
+  await node.ready();
+});
+
+test("behind the balancer: etcd hangs, every node is killed, and partners still log in and download at the site's address", async () => {
+  const whole = await startSite({ nodes: 2 });
+  try {
+    await whole.addAccount("ann", { password: PASSWORD });
+    const session = () =>
+      RawSftp.connect({ ...whole.endpoints().sftp, user: "ann", password: PASSWORD, deadlineMs: 5_000 });
+    const first = await session();
+    await first.put("/kept", CONTENT);
+    await first.end();
+    const { revision } = ((await whole.admin("/api/v1/status")) as { config: { revision: number } }).config;
+    for (const { name } of whole.endpoints().nodes) {
+      const contact = join(whole.directory, "nodes", name, "data", "config-contact");
+      await until(`${name} keeps it`, 10_000, async () => {
+        return (JSON.parse(readFileSync(contact, "utf8")) as { revision: number }).revision >= revision;
+      });
+    }
+    const pid = whole.endpoints().etcd?.pid;
+    assert.ok(typeof pid === "number");
+    process.kill(pid, "SIGSTOP");
+    try {
+      const before = [whole.killNode(0), whole.killNode(1)];
+      await until("both run again", 20_000, () =>
+        [0, 1].every((at) => whole.node(at).pid !== null && whole.node(at).pid !== before[at]),
+      );
+      const again = await until("a login through the balancer", 30_000, session);
+      assert.ok((await again.get("/kept")).equals(CONTENT));
+      await again.end();
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
+    for (const at of [0, 1]) await whole.nodeReady(at, undefined, 10_000);
+  } finally {
+    await whole.stop();
+  }
+});
