@@ -4,6 +4,7 @@ import { hashPassword } from "#auth/passwords.js";
 import type { StoredAccount } from "#config/accounts.js";
 import { InvalidConfigError, StaleRevisionError } from "#config/errors.js";
 import type { Expectation } from "#config/write.js";
+import { noteChange } from "./audit-trail.js";
 import { entityTag, preconditionOf, readJson } from "./body.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError } from "./errors.js";
@@ -36,6 +37,7 @@ export function accountsRoutes(router: Router, { accounts, logger }: AdminParts)
     const { password, ...fields } = fieldsOf(await readJson(ctx.req, BODY_LIMIT), name);
     const { stored, before } = await write(name, fields, password, expected);
     logger.info("an account was written", { account: name, revision: stored.revision });
+    noteChange(ctx, before && shown(before), shown(stored));
     ctx.status = before === undefined ? 201 : 200;
     ctx.set("etag", entityTag(stored.revision));
     ctx.body = shown(stored);
@@ -68,7 +70,9 @@ export function accountsRoutes(router: Router, { accounts, logger }: AdminParts)
     const name = String(ctx.params.name);
     const expected = preconditionOf(ctx.headers);
     if (expected === "absent") throw new HttpError(400, "Malformed precondition", "an absent account can't be deleted");
+    const before = await accounts.get(name).catch(() => undefined);
     if (!(await accounts.delete(name, expected))) throw notFound(name);
+    noteChange(ctx, before && shown(before), null);
     logger.info("an account was deleted", { account: name });
     ctx.status = 204;
   });

@@ -1,3 +1,4 @@
+import type { AuditSink } from "#audit/contract.js";
 import type { NodeIdentity, NodeLoad, NodeState } from "#cluster/contract.js";
 import type { Intents } from "#cluster/intents.js";
 import type { MembersView } from "#cluster/members.js";
@@ -5,6 +6,7 @@ import type { Accounts } from "#config/accounts.js";
 import type { SiteSettings } from "#config/site.js";
 import type { ConfigStatus } from "#config/view.js";
 import type { Logger } from "#lib/logger.js";
+import type { AuditSearch } from "./audit.js";
 
 /** What the node can say of itself at any time, from its very start on. */
 export interface NodeView {
@@ -31,6 +33,7 @@ export interface AdminParts {
   readonly accounts: Accounts;
   readonly site: SiteSettings;
   readonly intents: Intents;
+  readonly audit?: AuditSink & AuditSearch;
   /** The page of metrics. */
   readonly metrics: { render(): Promise<{ readonly contentType: string; readonly body: string }> };
   readonly logger: Logger;

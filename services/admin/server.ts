@@ -4,6 +4,8 @@ import Router from "@koa/router";
 import Koa from "koa";
 import { LongshoreError, systemCode } from "#lib/errors.js";
 import { accountsRoutes } from "./accounts.js";
+import { auditRoutes } from "./audit.js";
+import { auditTrail } from "./audit-trail.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError, problemOf } from "./errors.js";
 import { healthRoutes } from "./health.js";
@@ -36,7 +38,15 @@ export function createAdmin(options: AdminOptions): Admin {
   const app = new Koa({ proxy: false });
   const allowed = createTokenCheck(options.token);
   const router = new Router();
-  for (const routes of [healthRoutes, metricsRoutes, statusRoutes, nodesRoutes, accountsRoutes, siteRoutes]) {
+  for (const routes of [
+    healthRoutes,
+    metricsRoutes,
+    statusRoutes,
+    nodesRoutes,
+    accountsRoutes,
+    siteRoutes,
+    auditRoutes,
+  ]) {
     routes(router, options);
   }
 
@@ -62,6 +72,7 @@ export function createAdmin(options: AdminOptions): Admin {
       if (!ctx.req.complete) ctx.set("connection", "close");
     }
   });
+  app.use(auditTrail(options.audit));
   app.use(router.routes());
   app.use(router.allowedMethods());
   app.on("error", (error: unknown) => {

@@ -1,4 +1,5 @@
 import type Router from "@koa/router";
+import { noteChange } from "./audit-trail.js";
 import { entityTag, preconditionOf, readJson } from "./body.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError } from "./errors.js";
@@ -19,7 +20,9 @@ export function siteRoutes(router: Router, { site, logger }: AdminParts): void {
       throw new HttpError(428, "Precondition required", "send If-Match with the ETag of GET /api/v1/site");
     }
     const body = await readJson(ctx.req, BODY_LIMIT);
+    const before = (await site.get()).site;
     const stored = await site.put(withoutRevision(body), expected);
+    noteChange(ctx, before, stored.site);
     logger.info("the site's settings were written", { revision: stored.revision });
     ctx.set("etag", entityTag(stored.revision));
     ctx.body = { ...stored.site, revision: stored.revision };

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from "commander";
 import { addAccountCommands } from "./commands/accounts.js";
+import { addAuditCommands } from "./commands/audit.js";
 import { addBundleCommands } from "./commands/bundle.js";
 import { addContainerCommands } from "./commands/container.js";
 import { addDoctorCommand } from "./commands/doctor.js";
@@ -20,6 +21,7 @@ addNodeCommands(program);
 addAccountCommands(program);
 addBundleCommands(program);
 addDoctorCommand(program);
+addAuditCommands(program);
 addContainerCommands(program);
 
 try {

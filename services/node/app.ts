@@ -13,10 +13,12 @@ import { createConfigView } from "#config/view.js";
 import { hostPort } from "#lib/address.js";
 import { pause } from "#lib/clock.js";
 import { LongshoreError, systemCode } from "#lib/errors.js";
+import { newIncarnation } from "#lib/incarnation.js";
 import { createLogger, type RootLogger } from "#observe/logger.js";
 import { createMetrics } from "#observe/metrics.js";
 import { NATIVE_CRYPTO_MEND, nativeCrypto } from "#protocols/sftp/native.js";
 import type { Store } from "#storage/contract.js";
+import { createNodeAudit } from "./audit.js";
 import { measured, openCoordination } from "./coordination.js";
 import { createDataPath, type DataPath, openStore } from "./data-path.js";
 import { EXIT_FAILED, EXIT_SETTINGS, StartupError } from "./errors.js";
@@ -77,6 +79,13 @@ export function createApp(settings: NodeSettings): App {
     onChange: () => state.check(),
     logger,
   });
+  const audit = createNodeAudit({
+    identity,
+    dataDirectory: settings.dataDirectory,
+    storagePath: settings.storage.path,
+    mayShip: () => store !== undefined && storage.health()?.healthy === true && membership.usable(),
+    logger,
+  });
   const state = createNodeState({
     conditions: () => ({
       drainWished: membership.drainWished(),
@@ -85,9 +94,13 @@ export function createApp(settings: NodeSettings): App {
       configLoaded: config.loaded(),
       configProblem: config.status().faults[0] && "the configuration in the store can't be used: see the log",
       storage: storage.health(),
+      auditProblem: audit.problem(),
       listening,
     }),
-    onChange: () => membership.touch(),
+    onChange: ({ state: what, reasons }) => {
+      membership.touch();
+      audit.record({ kind: "state", what, outcome: "ok", who: identity.name, details: { reasons } });
+    },
     logger,
   });
 
@@ -117,6 +130,7 @@ export function createApp(settings: NodeSettings): App {
     accounts: createAccounts({ coordination }),
     site: createSiteSettings({ coordination }),
     intents: createIntents({ coordination }),
+    audit,
     metrics,
     logger,
   });
@@ -136,6 +150,7 @@ export function createApp(settings: NodeSettings): App {
     storageFreeBytes: () => storage.health()?.freeBytes,
     storageSizeBytes: () => storage.health()?.totalBytes,
     storageHealthy: () => storage.health()?.healthy ?? false,
+    audit: () => audit.figures(),
     nativeCrypto: () => NATIVE_CRYPTO,
   });
 
@@ -166,6 +181,8 @@ export function createApp(settings: NodeSettings): App {
     config.onChange(() => membership.touch());
     const [snapshot] = await Promise.all([loadConfig(signal), membership.start(signal)]);
 
+    ends.push(() => audit.stop());
+    await audit.open(membership.current()?.incarnation ?? newIncarnation(identity.id));
     ends.push(() => storage.stop());
     const { id: siteId } = snapshot.site;
     store = await openStore({ settings, siteId, coordination, logger, onProblem: storage.report, signal });
@@ -179,6 +196,7 @@ export function createApp(settings: NodeSettings): App {
       store,
       storageHealth: () => storage.health(),
       metrics,
+      audit,
       logger,
     });
     ends.push(() => dataPath?.stop());

@@ -1,3 +1,4 @@
+import type { AuditSink } from "#audit/contract.js";
 import type { Verifier } from "#auth/contract.js";
 import { createVerifier } from "#auth/verifier.js";
 import type { Membership, NodeIdentity } from "#cluster/contract.js";
@@ -15,6 +16,7 @@ import { type ConnectedClient, createSftpServer, type SftpServer } from "#protoc
 import { createSessions } from "#sessions/sessions.js";
 import type { Store } from "#storage/contract.js";
 import { createPosixStore } from "#storage/posix/store.js";
+import { commitJournal, loginRecords } from "./audit-observers.js";
 import { commitObserver, connectionObserver, transferObserver } from "./observers.js";
 import type { NodeSettings } from "./settings.js";
 import type { StorageHealth } from "./storage-health.js";
@@ -29,6 +31,7 @@ export interface DataPathOptions {
   /** What the storage watch says now. */
   readonly storageHealth: () => StorageHealth | undefined;
   readonly metrics: Metrics;
+  readonly audit: AuditSink;
   readonly logger: Logger;
 }
 
@@ -57,9 +60,9 @@ const DRAIN_TICK_MS = 50;
 const LAST_COMMITS_MS = 10_000;
 
 export function createDataPath(options: DataPathOptions): DataPath {
-  const { settings, identity, config, membership, store, metrics, logger } = options;
-  const transfers = transferObserver(metrics);
-  const observer = connectionObserver(metrics);
+  const { settings, identity, config, membership, store, metrics, audit, logger } = options;
+  const transfers = transferObserver(metrics, audit);
+  const observer = { ...connectionObserver(metrics), ...loginRecords(audit) };
   const engine = createCommitEngine({
     coordination: options.coordination,
     store,
@@ -68,6 +71,7 @@ export function createDataPath(options: DataPathOptions): DataPath {
     nodeId: identity.id,
     partialLifetimeMs: () => config.snapshot().site.partialLifetimeHours * 3_600_000,
     observer: commitObserver(metrics),
+    journal: commitJournal(audit, identity.name, logger),
     logger,
   });
   const storageFault = (): LongshoreError | undefined => {

@@ -1,3 +1,4 @@
+import type { AuditSink } from "#audit/contract.js";
 import { NODE_STATES } from "#cluster/contract.js";
 import { type CommitObserver, RECOVERIES } from "#commit/contract.js";
 import type { Metrics, MetricsOptions } from "#observe/metrics.js";
@@ -5,6 +6,7 @@ import { type ConnectionObserver, END_REASONS, REFUSAL_REASONS } from "#protocol
 import { PacketType, Status } from "#protocols/sftp/protocol.js";
 import type { SftpObserver } from "#protocols/sftp/subsystem.js";
 import type { TransferObserver } from "#sessions/transfer-log.js";
+import { transferRecord } from "./audit-observers.js";
 
 /** Transfers under way, besides what the metrics count. */
 export interface CountingTransferObserver extends TransferObserver {
@@ -45,7 +47,7 @@ export function connectionObserver(metrics: Metrics): ConnectionObserver & SftpO
   };
 }
 
-export function transferObserver(metrics: Metrics): CountingTransferObserver {
+export function transferObserver(metrics: Metrics, audit: AuditSink): CountingTransferObserver {
   let running = 0;
   return {
     get running() {
@@ -55,9 +57,11 @@ export function transferObserver(metrics: Metrics): CountingTransferObserver {
       running++;
     },
     bytes: (direction, count) => metrics.bytes(direction, count),
-    ended(direction, end) {
+    ended(direction, end, transfer) {
       running--;
       metrics.transferEnded(direction, end);
+      const entry = transferRecord(direction, end, transfer);
+      if (entry !== undefined) audit.record(entry);
     },
   };
 }

@@ -7,7 +7,7 @@ import { asLongshoreError } from "#lib/errors.js";
 import type { Logger } from "#lib/logger.js";
 import type { Session, Sessions } from "#sessions/contract.js";
 import type { Endpoint } from "../net/proxy-header.js";
-import type { ConnectionObserver, EndReason } from "../observer.js";
+import type { ConnectionObserver, EndReason, LoginMethod } from "../observer.js";
 import { isOfferedHostKey } from "./algorithms.js";
 import { refuseWith, serveChannels } from "./channels.js";
 import { judgeIdentification } from "./identification.js";
@@ -63,6 +63,8 @@ export class SftpConnection {
   /** Opened by the login, for the first channel. */
   #loginSession: Session | undefined;
   #account: string | undefined;
+  /** Of the login's session: names the login on the record. */
+  #loginId = "";
   #ending = false;
   #ended: { readonly reason: EndReason; readonly detail: string } | undefined;
 
@@ -230,14 +232,14 @@ export class SftpConnection {
       maxAttempts: () => options.config.snapshot().site.sftp.maxAuthAttempts,
       logger: this.#logger,
       observer: options.observer,
-      onAccepted: (account) => this.#admit(account.name),
+      onAccepted: (account, method) => this.#admit(account.name, method),
       end: (reason, detail) => this.end(reason, detail),
     });
     serveChannels(ssh, this.#logger, (channel) => this.#startSubsystem(ssh, channel));
   }
 
   /** Opens the session of a login that was right. False: refused, and the connection ends. */
-  #admit(account: string): boolean {
+  #admit(account: string, method: LoginMethod): boolean {
     // The check may have outlived the connection, which would then never end this session.
     if (this.#ended !== undefined) return false;
     try {
@@ -249,6 +251,9 @@ export class SftpConnection {
     clearTimeout(this.#grace);
     this.#options.release();
     this.#account = account;
+    const { address } = this.#options.client;
+    this.#loginId = this.#loginSession.id;
+    this.#options.observer.loggedIn?.({ account, address, method, session: this.#loginId });
     this.#activeAt = monotonicMs();
     this.#logger = this.#logger.child({ account, session: this.#loginSession.id });
     this.#logger.debug("logged in");
@@ -339,6 +344,18 @@ export class SftpConnection {
       ms: Math.round(monotonicMs() - this.#startedAt),
     });
     options.observer.connectionClosed(reason);
+    if (this.#account !== undefined) {
+      const seconds = Math.round(monotonicMs() - this.#startedAt) / 1_000;
+      const { address } = options.client;
+      options.observer.loggedOut?.({
+        account: this.#account,
+        address,
+        session: this.#loginId,
+        reason,
+        detail,
+        seconds,
+      });
+    }
     await Promise.all([...this.#sessions].map((session) => this.#endSession(session, detail)));
     options.onGone(this);
   }
