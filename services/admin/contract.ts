@@ -1,5 +1,6 @@
 import type { AuditSink } from "#audit/contract.js";
 import type { NodeIdentity, NodeLoad, NodeState } from "#cluster/contract.js";
+import type { CoordinatorHolder } from "#cluster/coordinator.js";
 import type { Intents } from "#cluster/intents.js";
 import type { MembersView } from "#cluster/members.js";
 import type { Accounts } from "#config/accounts.js";
@@ -34,6 +35,8 @@ export interface AdminParts {
   readonly site: SiteSettings;
   readonly intents: Intents;
   readonly audit?: AuditSink & AuditSearch;
+  /** Who does the cluster's own work, as this node knows. */
+  readonly coordinator?: { holder(): CoordinatorHolder | undefined };
   /** The page of metrics. */
   readonly metrics: { render(): Promise<{ readonly contentType: string; readonly body: string }> };
   readonly logger: Logger;

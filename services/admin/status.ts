@@ -3,7 +3,7 @@ import type { AdminParts } from "./contract.js";
 import { HttpError } from "./errors.js";
 
 /** The site at a glance: this node, what it sees of the others, and the configuration in force. */
-export function statusRoutes(router: Router, { node, members }: AdminParts): void {
+export function statusRoutes(router: Router, { node, members, coordinator }: AdminParts): void {
   router.get("/api/v1/status", (ctx) => {
     const { state, reasons } = node.state();
     const { revision, hash, lagMs, faults, trouble } = node.config();
@@ -28,6 +28,7 @@ export function statusRoutes(router: Router, { node, members }: AdminParts): voi
         storage: node.storage() ?? null,
       },
       config: { revision, hash, lagMs: Math.round(lagMs), faults, trouble: trouble ?? null },
+      coordinator: coordinator?.holder() ?? null,
       sessions: nodes.reduce((sum, each) => sum + each.load.sessions, 0),
       nodes,
       nodesBehindMs: Math.round(members.behindMs()),

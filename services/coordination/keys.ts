@@ -13,6 +13,8 @@ export const keys = {
   /** Operator's wish for a node, outliving its lease: `drain`. */
   intentPrefix: "intents/",
   intent: (nodeId: string) => `intents/${nodeId}`,
+  /** On the holder's lease (cluster/coordinator.ts). No other key may begin with it. */
+  coordinator: "coordinator",
   slotPrefix: "slots/",
   slot: (slot: number) => `slots/${slot}`,
   /** A node's name, claimed like its slot. */

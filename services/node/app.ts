@@ -1,6 +1,7 @@
 import { createAgent } from "#admin/agent.js";
 import { type Admin, createAdmin } from "#admin/server.js";
 import type { Heartbeat, NodeIdentity } from "#cluster/contract.js";
+import { createCoordinator } from "#cluster/coordinator.js";
 import { NodeConflictError } from "#cluster/errors.js";
 import { createIntents } from "#cluster/intents.js";
 import { createMembersView } from "#cluster/members.js";
@@ -99,8 +100,20 @@ export function createApp(settings: NodeSettings): App {
     }),
     onChange: ({ state: what, reasons }) => {
       membership.touch();
+      coordinator.check();
       audit.record({ kind: "state", what, outcome: "ok", who: identity.name, details: { reasons } });
     },
+    logger,
+  });
+
+  const coordinator = createCoordinator({
+    coordination,
+    identity,
+    membership,
+    ready: () => state.now().state === "ready",
+    work: () => Promise.resolve(),
+    onEvent: (what, generation) =>
+      audit.record({ kind: "coordinator", what, outcome: "ok", who: identity.name, details: { generation } }),
     logger,
   });
 
@@ -131,6 +144,7 @@ export function createApp(settings: NodeSettings): App {
     site: createSiteSettings({ coordination }),
     intents: createIntents({ coordination }),
     audit,
+    coordinator,
     metrics,
     logger,
   });
@@ -151,6 +165,7 @@ export function createApp(settings: NodeSettings): App {
     storageSizeBytes: () => storage.health()?.totalBytes,
     storageHealthy: () => storage.health()?.healthy ?? false,
     audit: () => audit.figures(),
+    coordinator: () => ({ holds: coordinator.isHolder(), generation: coordinator.holder()?.generation ?? 0 }),
     nativeCrypto: () => NATIVE_CRYPTO,
   });
 
@@ -183,6 +198,8 @@ export function createApp(settings: NodeSettings): App {
 
     ends.push(() => audit.stop());
     await audit.open(membership.current()?.incarnation ?? newIncarnation(identity.id));
+    ends.push(() => coordinator.stop());
+    coordinator.start();
     ends.push(() => storage.stop());
     const { id: siteId } = snapshot.site;
     store = await openStore({ settings, siteId, coordination, logger, onProblem: storage.report, signal });

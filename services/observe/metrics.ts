@@ -41,6 +41,8 @@ export interface Gauges {
   readonly nativeCrypto: () => boolean;
   /** Of the node's audit log; undefined before it is open. */
   readonly audit: () => AuditGauges | undefined;
+  /** Whether this node coordinates the cluster, and who does as the store said last: a growing number, 0 for nobody. */
+  readonly coordinator: () => { readonly holds: boolean; readonly generation: number };
 }
 
 export interface AuditGauges {
@@ -183,6 +185,14 @@ export function createMetrics(options: MetricsOptions): Metrics {
   single("longshore_storage_healthy", "1 while the shared storage can be written.", () => gauges.storageHealthy?.());
   single("longshore_native_crypto_loaded", "1 where ssh2 runs on its native ciphers.", () => gauges.nativeCrypto?.());
 
+  single(
+    "longshore_coordinator",
+    "1 on the node that does the cluster's own work.",
+    () => gauges.coordinator?.().holds,
+  );
+  single("longshore_coordinator_generation", "Of the coordinator that this node knows of; 0: none.", () => {
+    return gauges.coordinator?.().generation;
+  });
   const audit = (name: string, help: string, read: (figures: AuditGauges) => number) =>
     single(`longshore_audit_${name}`, help, () => {
       const figures = gauges.audit?.();
