@@ -50,6 +50,7 @@ export class Recovery {
   readonly #firstSeen = new Map<string, number>();
   #known: ReadonlySet<string> = new Set();
   #running: Promise<void> = Promise.resolve();
+  #trouble: string | undefined;
   #nextSweep = monotonicMs() + FIRST_SWEEP_MS * (1 + Math.random());
 
   constructor(options: RecoveryOptions) {
@@ -72,8 +73,12 @@ export class Recovery {
       if (this.#stop.signal.aborted || incarnation() === undefined) continue;
       try {
         await this.#tick();
+        if (this.#trouble !== undefined) logger.info("recovery works again");
+        this.#trouble = undefined;
       } catch (error) {
-        logger.warn("recovery will try again", { error: String(error) });
+        // Once for each trouble: a storage that is away stays so for many ticks.
+        if (this.#trouble !== String(error)) logger.warn("recovery will try again", { error: String(error) });
+        this.#trouble = String(error);
       }
     }
   }

@@ -1,6 +1,7 @@
 import type { Coordination, Listing, Watch } from "#coordination/contract.js";
 import { createBackoff } from "#lib/backoff.js";
 import { monotonicMs, pause } from "#lib/clock.js";
+import { Replica } from "./replica.js";
 
 export interface FollowOptions {
   readonly coordination: Coordination;
@@ -26,10 +27,14 @@ export interface Follower {
 
 const DEBOUNCE_MS = 20;
 const RELIST_MS = 30_000;
+/** For everything (100,000 accounts on a slow link), and for what changed. */
+const WHOLE_DEADLINE_MS = 30_000;
+const CHANGES_DEADLINE_MS = 5_000;
 
 /**
  * Follows everything under a prefix. A watch is a hint only (coordination/contract.ts): what counts is a listing that
- * began after the hint. A hint that comes while a listing is under way asks for another one, so none is ever missed.
+ * began after the hint, of everything or of what changed since (replica.ts). A hint that comes while a listing is under way
+ * asks for another one, so none is ever missed.
  */
 export function follow(options: FollowOptions): Follower {
   const { coordination, prefix } = options;
@@ -41,6 +46,17 @@ export function follow(options: FollowOptions): Follower {
   let answering: number | undefined;
   let seen = 0;
   let wake: (() => void) | undefined;
+  const replica = new Replica();
+
+  const list = async (): Promise<Listing> => {
+    const { changedSince } = replica;
+    if (changedSince !== undefined) {
+      const changes = await coordination.list(prefix, { changedSince, deadlineMs: CHANGES_DEADLINE_MS });
+      const updated = replica.update(changes);
+      if (updated !== undefined) return updated;
+    }
+    return replica.replace(await coordination.list(prefix, { deadlineMs: WHOLE_DEADLINE_MS }));
+  };
 
   const refresh = () => {
     askedAt ??= monotonicMs();
@@ -65,7 +81,7 @@ export function follow(options: FollowOptions): Follower {
       answering = askedAt;
       askedAt = undefined;
       try {
-        const listing = await coordination.list(prefix);
+        const listing = await list();
         if (closing.signal.aborted) return;
         backoff.reset();
         seen = Math.max(seen, listing.revision);
@@ -82,7 +98,9 @@ export function follow(options: FollowOptions): Follower {
   };
 
   const watch: Watch = coordination.watch(prefix, (hint) => {
-    if (hint.kind === "changed" && hint.revision <= seen) return;
+    if (hint.kind === "resync") replica.doubt();
+    else if (hint.revision <= seen) return;
+    else replica.hint(hint.keys, hint.revision);
     refresh();
   });
   void run();

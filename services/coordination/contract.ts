@@ -55,12 +55,16 @@ export interface ListOptions extends CallOptions {
   readonly limit?: number;
   /** Keys only: values come back empty. */
   readonly keysOnly?: boolean;
+  /** Only entries that were last changed after this revision. Not with `limit`. What was deleted shows in `total` alone. */
+  readonly changedSince?: Revision;
 }
 
 export interface Listing {
   readonly entries: readonly Entry[];
   /** The revision that the listing shows, whole. */
   readonly revision: Revision;
+  /** With `changedSince`: how many entries there are at that revision, changed or not. */
+  readonly total?: number;
 }
 
 /**

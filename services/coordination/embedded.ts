@@ -22,7 +22,7 @@ import { lockFile } from "./embedded-lock.js";
 import { EmbeddedTables, makeDirectory } from "./embedded-tables.js";
 import { LeaseGoneError, OutcomeUnknownError, StoreUnavailableError } from "./errors.js";
 import { leaseTimes } from "./lease-reckoning.js";
-import { assertKey, assertLimit, assertPrefix, assertTransaction } from "./transaction-rules.js";
+import { assertKey, assertListing, assertPrefix, assertTransaction } from "./transaction-rules.js";
 
 const DEFAULT_DEADLINE_MS = 2_000;
 /** The same as our etcd servers', so that no code grows past what a cluster can take. */
@@ -100,12 +100,18 @@ class EmbeddedCoordination implements Coordination {
 
   async list(prefix: string, options: ListOptions = {}): Promise<Listing> {
     assertPrefix(prefix);
-    assertLimit(options.limit);
+    assertListing(options);
     await this.#readable();
     return this.#reading(`listing ${prefix}`, () => {
       const entries = this.#tables.scan(prefix, options.limit);
-      const shown = options.keysOnly ? entries.map((entry) => ({ ...entry, value: "" })) : entries;
-      return { entries: shown, revision: this.#tables.revision() };
+      const { changedSince } = options;
+      const asked =
+        changedSince === undefined ? entries : entries.filter(({ modRevision }) => modRevision > changedSince);
+      return {
+        entries: options.keysOnly ? asked.map((entry) => ({ ...entry, value: "" })) : asked,
+        revision: this.#tables.revision(),
+        ...(changedSince === undefined ? {} : { total: entries.length }),
+      };
     });
   }
 

@@ -20,7 +20,7 @@ import { EndpointSet, type EtcdTls } from "./etcd-endpoints.js";
 import { isCompacted, readError, transactionError } from "./etcd-errors.js";
 import { grantEtcdLease } from "./etcd-lease.js";
 import { followPrefix } from "./etcd-watch.js";
-import { assertKey, assertLimit, assertPrefix, assertTransaction } from "./transaction-rules.js";
+import { assertKey, assertListing, assertPrefix, assertTransaction } from "./transaction-rules.js";
 
 export type { EtcdTls } from "./etcd-endpoints.js";
 
@@ -81,7 +81,7 @@ class EtcdCoordination implements Coordination {
 
   async list(prefix: string, options: ListOptions = {}): Promise<Listing> {
     assertPrefix(prefix);
-    assertLimit(options.limit);
+    assertListing(options);
     const until = monotonicMs() + (options.deadlineMs ?? DEFAULT_DEADLINE_MS);
     for (;;) {
       try {
@@ -133,7 +133,9 @@ class EtcdCoordination implements Coordination {
     const entries: Entry[] = [];
     const { key: first, range_end } = this.#codec.range(prefix);
     let key = first;
+    const changed = options.changedSince === undefined ? {} : { min_mod_revision: options.changedSince + 1 };
     let revision = 0;
+    let total: { total?: number } = {};
     let page = FIRST_PAGE;
     for (;;) {
       const leftMs = until - monotonicMs();
@@ -145,16 +147,21 @@ class EtcdCoordination implements Coordination {
         limit: Math.min(page, limit - entries.length),
         revision,
         keys_only: options.keysOnly ?? false,
+        ...changed,
       };
       const response = await this.#range(request, leftMs, `listing ${prefix}`);
-      if (revision === 0) revision = Number(response.header.revision);
+      if (revision === 0) {
+        revision = Number(response.header.revision);
+        // Of the whole range, whatever the page shows of it.
+        if (options.changedSince !== undefined) total = { total: Number(response.count) };
+      }
       let bytes = 0;
       for (const kv of response.kvs) {
         entries.push(this.#codec.entry(kv));
         bytes += kv.key.length + kv.value.length;
       }
       const last = response.kvs.at(-1);
-      if (!response.more || !last || entries.length >= limit) return { entries, revision };
+      if (!response.more || !last || entries.length >= limit) return { entries, revision, ...total };
       key = Buffer.concat([last.key, Buffer.from([0])]);
       const perEntry = bytes / response.kvs.length;
       page = Math.max(1, Math.min(LARGEST_PAGE, page * 4, Math.floor(PAGE_BYTES / perEntry)));

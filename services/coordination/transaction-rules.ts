@@ -1,5 +1,5 @@
 import { LongshoreError } from "#lib/errors.js";
-import type { Transaction } from "./contract.js";
+import type { ListOptions, Transaction } from "./contract.js";
 
 /**
  * What both backends refuse before anything is sent, in the same words: so that code which runs on the embedded store
@@ -26,10 +26,14 @@ export function assertPrefix(prefix: string): void {
   }
 }
 
-export function assertLimit(limit: number | undefined): void {
+export function assertListing({ limit, changedSince }: ListOptions): void {
   // etcd reads 0 as "all", the opposite of what a caller that computed it meant.
   if (limit !== undefined && !(Number.isInteger(limit) && limit > 0)) {
     throw new LongshoreError("invalid-argument", `a list's limit is a whole number from 1, not ${limit}`);
+  }
+  if (changedSince === undefined) return;
+  if (limit !== undefined || !(Number.isSafeInteger(changedSince) && changedSince >= 0)) {
+    throw new LongshoreError("invalid-argument", "changedSince is a revision, and goes without a limit");
   }
 }
 

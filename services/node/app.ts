@@ -55,6 +55,8 @@ export function createApp(settings: NodeSettings): App {
   const identity = identityOf(settings);
 
   const logger = createLogger({ node: settings.name, level: settings.logLevel });
+  // Node would write its own warnings between our lines, as plain text.
+  process.removeAllListeners("warning").on("warning", ({ name, message }) => logger.warn(message, { warning: name }));
   const metrics = createMetrics({ node: settings.name, version: VERSION, labels: METRIC_LABELS });
   const coordination = measured(openCoordination(settings, logger), metrics);
   const stopping = new AbortController();

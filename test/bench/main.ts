@@ -2,16 +2,18 @@ import { mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { cluster } from "./cluster.js";
 import type { Bench } from "./contract.js";
 import { sftp } from "./sftp.js";
 import { machine, markdown } from "./table.js";
 
 /** `npm run bench`: what is compared, by name. */
-const benches: Readonly<Record<string, Bench>> = { sftp };
+const benches: Readonly<Record<string, Bench>> = { sftp, cluster };
 
 const usage = `usage: npm run bench -- [options]
   --only NAME,...      ${Object.keys(benches).join(", ")} (default: all)
-  --figures NAME,...   parts of one: bulk, small, logins, idle (default: all)
+  --figures NAME,...   parts of one (default: all). sftp: bulk, small, logins, idle;
+                       cluster: start, propagation, partition, logins
   --size 1G            the large file (K, M, G)
   --runs 5             interleaved rounds
   --files 2000 --logins 200 --sessions 500

@@ -7,6 +7,12 @@ import type { Target } from "./contract.js";
  * algorithms for every server, so that it isn't their choice that is compared.
  */
 
+const ALGORITHMS: NonNullable<ConnectConfig["algorithms"]> = {
+  kex: ["curve25519-sha256"],
+  serverHostKey: ["ssh-ed25519"],
+  cipher: ["aes128-gcm@openssh.com"],
+};
+
 function settingsFor(target: Target): ConnectConfig {
   return {
     host: target.host,
@@ -15,11 +21,7 @@ function settingsFor(target: Target): ConnectConfig {
     privateKey: readFileSync(target.keyFile),
     readyTimeout: 60_000,
     keepaliveInterval: 0,
-    algorithms: {
-      kex: ["curve25519-sha256"],
-      serverHostKey: ["ssh-ed25519"],
-      cipher: ["aes128-gcm@openssh.com"],
-    },
+    algorithms: ALGORITHMS,
   };
 }
 
@@ -59,8 +61,20 @@ export interface Logins {
   readonly each: readonly number[];
 }
 
-export async function timeLogins(target: Target, count: number, atOnce: number): Promise<Logins> {
-  const settings = settingsFor(target);
+export function timeLogins(target: Target, count: number, atOnce: number): Promise<Logins> {
+  return timed(settingsFor(target), count, atOnce);
+}
+
+/** The same by password: the server's check of it is most of the work. */
+export function timePasswordLogins(
+  account: Required<Pick<ConnectConfig, "host" | "port" | "username" | "password">>,
+  count: number,
+  atOnce: number,
+): Promise<Logins> {
+  return timed({ ...account, readyTimeout: 60_000, algorithms: ALGORITHMS }, count, atOnce);
+}
+
+async function timed(settings: ConnectConfig, count: number, atOnce: number): Promise<Logins> {
   const each: number[] = [];
   const started = performance.now();
   await pool(count, atOnce, async () => {

@@ -165,6 +165,27 @@ function suite(name: string, backend: Backend): void {
       assert.deepEqual((await store.list("m/")).entries, []);
     });
 
+    it("lists what was changed since a revision, and how many there are in all", async () => {
+      const store = await open();
+      const names = Array.from({ length: 600 }, (_, i) => `since/${i}`);
+      const since = applied(await store.transact({ compare: [], apply: names.map((one) => put(one, "old")) }));
+      applied(await store.transact({ compare: [], apply: [put("since/7", "new"), put("since/more"), put("else")] }));
+      applied(await store.transact({ compare: [], apply: [{ delete: "since/8" }] }));
+      const changed = await store.list("since/", { changedSince: since });
+      assert.deepEqual(
+        changed.entries.map((entry) => [entry.key, entry.value]),
+        [
+          ["since/7", "new"],
+          ["since/more", ""],
+        ],
+      );
+      assert.equal(changed.total, 600);
+      const none = await store.list("since/", { changedSince: changed.revision });
+      assert.deepEqual([none.entries.length, none.total, none.revision], [0, 600, changed.revision]);
+      assert.equal((await store.list("since/", { changedSince: since - 1 })).entries.length, 600);
+      assert.equal((await store.list("since/")).total, undefined);
+    });
+
     it("keeps keys of 4,096 bytes apart and in order", async () => {
       const store = await open();
       const stem = `names/s/${"ä".repeat(2_040)}`;
@@ -253,6 +274,8 @@ function suite(name: string, backend: Backend): void {
       await refuse(put("\ud800"));
       await assert.rejects(store.get(""), invalid);
       await assert.rejects(store.list("", { limit: 0 }), invalid);
+      await assert.rejects(store.list("", { changedSince: -1 }), invalid);
+      await assert.rejects(store.list("", { changedSince: 1, limit: 1 }), invalid);
       const zero = { key: "a", is: "modified-at", revision: 0 } as const;
       await assert.rejects(store.transact({ compare: [zero], apply: [] }), invalid);
       await assert.rejects(store.lease({ ttlMs: 1_000 }), invalid);

@@ -32,7 +32,7 @@ describe("docker compose up", () => {
   });
 
   test("is healthy in time, in every container", () => {
-    report(`\nimages ${(site.buildMs / 1000).toFixed(1)} s, healthy after ${(site.upMs / 1000).toFixed(1)} s`);
+    report(`images ${(site.buildMs / 1000).toFixed(1)} s, healthy after ${(site.upMs / 1000).toFixed(1)} s`);
     assert.ok(site.upMs < HEALTHY_MS, `${site.upMs} ms`);
     for (const service of [...NODES, ...MEMBERS, ...BALANCERS, "prometheus", "alertmanager"]) {
       const { status, health, restarts } = site.state(service);

@@ -3,6 +3,9 @@ import type { TestFile } from "./suites.js";
 
 /** What the runner says. Everything on stdout, so that the count is the last line there whatever happened. */
 
+/** Begins a line that is printed also where the test passes. */
+export const MEASURED = "measured: ";
+
 export interface Ran extends FileResult {
   readonly file: TestFile;
 }
@@ -40,8 +43,15 @@ export function printFile(ran: Ran): void {
     }
     write("");
   }
+  if (failedIn(ran) === 0) for (const line of measured(ran.output)) write(`       - ${line}`);
   for (const note of notes) write(`       - ${note}`);
   for (const { pid, command } of ran.leftovers) write(`    ! left behind and killed: ${pid} ${command}`);
+}
+
+/** What a test wrote behind the mark (support/clients/run.ts, `report`). */
+function measured(output: string): string[] {
+  const lines = output.split("\n").filter((line) => line.startsWith(MEASURED));
+  return lines.map((line) => line.slice(MEASURED.length));
 }
 
 export function printSkips(all: readonly Ran[]): void {

@@ -340,7 +340,7 @@ export class ComposeSite implements PartnerSite {
   /** Fills the storage but for about so many bytes. `makeRoom` undoes it. */
   fill(left: number): void {
     const { bavail, bsize } = statfsSync(this.storage);
-    writeFileSync(join(this.storage, `ballast-${left}`), bytes(Math.max(0, bavail * bsize - left)));
+    writeFileSync(join(this.storage, `ballast-${left}`), bytes(Math.max(0, Math.floor(bavail * bsize - left))));
   }
 
   makeRoom(): void {

@@ -117,7 +117,7 @@ describe("bad input", () => {
       volume: "storage",
       harm: "chown 0:0 /volume",
       mend: "chown 10001:10001 /volume",
-      says: /LONGSHORE_STORAGE: .*isn't writable by uid 10001: chown/,
+      says: /LONGSHORE_STORAGE="storage": .*isn't writable by uid 10001: chown/,
     },
     {
       what: "the node's own volume isn't writable",
@@ -149,6 +149,7 @@ describe("bad input", () => {
         // `up` doesn't get past `setup` either, and setup says the same.
         if (volume !== "node-1" && !/missing/.test(what)) {
           const ended = await up({}, "setup");
+          await until("setup has ended", () => site.state("setup").status === "exited");
           assert.notEqual(site.state("setup").exitCode, 0, tell(ended));
           assert.equal((await complaints("setup")).at(-1)?.includes("/etc/longshore") || volume === "storage", true);
         }

@@ -360,7 +360,10 @@ describe("faults of a site in containers", () => {
     succeeded(await site.cli("node", "drain", node));
     await site.nodesAre("draining", [node]);
     const session = await login();
-    await session.put(`/beside-${name}`, content.subarray(0, 1_000));
+    const beside = content.subarray(0, 1_000);
+    watcher.allow(`/beside-${name}`, beside);
+    await session.put(`/beside-${name}`, beside);
+    ledger.acknowledged(`/beside-${name}`, beside);
     await session.end();
     const outcome = await upload.outcome;
     assert.equal(outcome.code, 0, tell(outcome));

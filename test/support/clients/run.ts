@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
+import { MEASURED } from "../../runner/print.js";
 
 /** What a client program did: everything a test may judge. */
 export interface Outcome {
@@ -131,7 +132,8 @@ export async function within<T>(ms: number, what: string, promise: Promise<T>): 
   }
 }
 
-/** Writes a line to the terminal past node:test's reporter, for measured tables. */
-export function report(line: string): void {
-  writeFileSync(2, `${line}\n`);
+/** A measured figure or table. `npm test` prints it also where the test passes (runner/print.ts knows the mark). */
+export function report(text: string): void {
+  const lines = text.split("\n").filter((line) => line !== "");
+  writeFileSync(2, lines.map((line) => `${MEASURED}${line}\n`).join(""));
 }
