@@ -35,6 +35,8 @@ export interface AdminParts {
   readonly site: SiteSettings;
   readonly intents: Intents;
   readonly audit?: AuditSink & AuditSearch;
+  /** Seals a secret for the entry under this store key. */
+  readonly seal?: (plaintext: string, storeKey: string) => string;
   /** Who does the cluster's own work, as this node knows. */
   readonly coordinator?: { holder(): CoordinatorHolder | undefined };
   /** The page of metrics. */

@@ -1,6 +1,13 @@
 import { z } from "zod";
 import { type Follower, follow } from "#config/follow.js";
-import type { Coordination, Entry, Lease, Transaction, TransactionResult } from "#coordination/contract.js";
+import type {
+  CallOptions,
+  Coordination,
+  Entry,
+  Lease,
+  Transaction,
+  TransactionResult,
+} from "#coordination/contract.js";
 import { keys } from "#coordination/keys.js";
 import { pause } from "#lib/clock.js";
 import { LongshoreError } from "#lib/errors.js";
@@ -58,6 +65,19 @@ export function fencedTransaction(generation: number, transaction: Transaction):
   return { compare: [...transaction.compare, fence], apply: transaction.apply };
 }
 
+/** The store as a tenure may change it: each transaction carries the fence. */
+export function fencedCoordination(coordination: Coordination, tenure: Pick<Tenure, "transact">): Coordination {
+  return {
+    get: (key, options) => coordination.get(key, options),
+    list: (prefix, options) => coordination.list(prefix, options),
+    transact: (transaction, options) => tenure.transact(transaction, options),
+    lease: (options) => coordination.lease(options),
+    watch: (prefix, hint) => coordination.watch(prefix, hint),
+    maxOperations: coordination.maxOperations - 1,
+    close: () => Promise.resolve(),
+  };
+}
+
 /** One time as the holder. */
 export interface Tenure {
   readonly generation: number;
@@ -67,7 +87,7 @@ export interface Tenure {
    * Applied only while this tenure lasts. Throws code `superseded` where it is over by our own reckoning or the store's;
    * `applied: false` where one of the caller's own compares failed; else as `Coordination.transact`.
    */
-  transact(transaction: Transaction): Promise<TransactionResult>;
+  transact(transaction: Transaction, options?: CallOptions): Promise<TransactionResult>;
 }
 
 export interface CoordinatorOptions {
@@ -203,10 +223,10 @@ class Elected implements Coordinator {
     const tenure: Tenure = {
       generation,
       signal: over.signal,
-      transact: async (transaction) => {
+      transact: async (transaction, callOptions) => {
         // by the lease's own clock: a process that slept for minutes may not have run its timers yet
         if (over.signal.aborted || !lease.usable()) throw tenureOver();
-        const result = await coordination.transact(fencedTransaction(generation, transaction));
+        const result = await coordination.transact(fencedTransaction(generation, transaction), callOptions);
         if (result.applied) return result;
         const fence = result.found[transaction.compare.length]?.[0];
         if (fence?.createRevision === generation) return result;

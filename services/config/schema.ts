@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { accountLifeSchema, mailSchema } from "./life-schema.js";
 
 /** Settings and accounts, as they stand in the store. Strict: an unknown field is refused, never stripped. */
 
@@ -44,6 +45,21 @@ export const accountSchema = z.strictObject({
     .array(z.strictObject({ path: virtualPath, allow: z.array(permissionSchema) }))
     .max(256)
     .default([{ path: "/", allow: [...PERMISSIONS] }]),
+  /** From then on no login: ISO 8601 with a zone. */
+  expiresAt: z.iso.datetime({ offset: true }).optional(),
+  passwordChangedAt: z.iso.datetime({ offset: true }).optional(),
+  /** Hashes of former passwords, newest first; written by the server. */
+  passwordHistory: z
+    .array(
+      z
+        .string()
+        .max(1_024)
+        .regex(/^\$argon2id\$/),
+    )
+    .max(24)
+    .optional(),
+  /** For notices. */
+  mail: z.email().max(254).optional(),
   description: z.string().max(1024).optional(),
 });
 export type Account = z.infer<typeof accountSchema>;
@@ -75,6 +91,8 @@ export const siteSchema = z.strictObject({
     .prefault({}),
   /** Partials that nobody resumed are removed after so long. */
   partialLifetimeHours: z.int().min(1).max(8_760).default(168),
+  accountLife: accountLifeSchema.prefault({}),
+  mail: mailSchema.optional(),
 });
 export type Site = z.infer<typeof siteSchema>;
 export type SftpSettings = Site["sftp"];

@@ -1,5 +1,6 @@
 import { createAgent } from "#admin/agent.js";
 import { type Admin, createAdmin } from "#admin/server.js";
+import { clockAgrees } from "#cluster/clocks.js";
 import type { Heartbeat, NodeIdentity } from "#cluster/contract.js";
 import { createCoordinator } from "#cluster/coordinator.js";
 import { NodeConflictError } from "#cluster/errors.js";
@@ -15,6 +16,8 @@ import { hostPort } from "#lib/address.js";
 import { pause } from "#lib/clock.js";
 import { LongshoreError, systemCode } from "#lib/errors.js";
 import { newIncarnation } from "#lib/incarnation.js";
+import { seal } from "#lib/seal.js";
+import { createActivityLog } from "#life/activity.js";
 import { createLogger, type RootLogger } from "#observe/logger.js";
 import { createMetrics } from "#observe/metrics.js";
 import { NATIVE_CRYPTO_MEND, nativeCrypto } from "#protocols/sftp/native.js";
@@ -23,6 +26,7 @@ import { createNodeAudit } from "./audit.js";
 import { measured, openCoordination } from "./coordination.js";
 import { createDataPath, type DataPath, openStore } from "./data-path.js";
 import { EXIT_FAILED, EXIT_SETTINGS, StartupError } from "./errors.js";
+import { lookAfterAccounts } from "./life.js";
 import { createLoadMeter } from "./load.js";
 import { adminTokenIn, clusterKeyIn, nodeIdIn } from "./local-files.js";
 import { createNodeState } from "./node-state.js";
@@ -112,12 +116,14 @@ export function createApp(settings: NodeSettings): App {
     coordination,
     identity,
     membership,
-    ready: () => state.now().state === "ready",
-    work: () => Promise.resolve(),
+    ready: () => state.now().state === "ready" && clockAgrees(members.list(), identity.id, Date.now()),
+    work: (tenure) => lookAfterAccounts(tenure, { coordination, config, clusterKey, audit, logger }),
     onEvent: (what, generation) =>
       audit.record({ kind: "coordinator", what, outcome: "ok", who: identity.name, details: { generation } }),
     logger,
   });
+
+  const activity = createActivityLog({ coordination, nodeId: identity.id, logger });
 
   /**
    * Whether those that are here are served: their sessions end where this is false. A node that is cut off or whose storage
@@ -147,6 +153,7 @@ export function createApp(settings: NodeSettings): App {
     intents: createIntents({ coordination }),
     audit,
     coordinator,
+    seal: (plaintext, storeKey) => seal(plaintext, clusterKey, storeKey),
     metrics,
     logger,
   });
@@ -200,6 +207,8 @@ export function createApp(settings: NodeSettings): App {
 
     ends.push(() => audit.stop());
     await audit.open(membership.current()?.incarnation ?? newIncarnation(identity.id));
+    ends.push(() => activity.stop());
+    activity.start();
     ends.push(() => coordinator.stop());
     coordinator.start();
     ends.push(() => storage.stop());
@@ -216,6 +225,7 @@ export function createApp(settings: NodeSettings): App {
       storageHealth: () => storage.health(),
       metrics,
       audit,
+      onLogin: (account) => activity.loggedIn(account),
       logger,
     });
     ends.push(() => dataPath?.stop());

@@ -11,10 +11,13 @@ import type { Direction, EndedTransfer, TransferEnd } from "#sessions/transfer-l
 /** Logins and ends of connections, for `ConnectionObserver`. */
 export function loginRecords(
   audit: AuditSink,
+  onLogin: (account: string) => void,
 ): Required<Pick<ConnectionObserver, "loggedIn" | "loginRefused" | "loggedOut">> {
   return {
-    loggedIn: ({ account, address, method, session }) =>
-      audit.record({ kind: "login", what: method, outcome: "ok", who: account, client: address, session }),
+    loggedIn({ account, address, method, session }) {
+      audit.record({ kind: "login", what: method, outcome: "ok", who: account, client: address, session });
+      onLogin(account);
+    },
     loginRefused: ({ account, address, method, reason }) =>
       audit.record({
         kind: "login-refused",

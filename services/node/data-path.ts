@@ -32,6 +32,8 @@ export interface DataPathOptions {
   readonly storageHealth: () => StorageHealth | undefined;
   readonly metrics: Metrics;
   readonly audit: AuditSink;
+  /** Hears of each login; cheap. */
+  readonly onLogin: (account: string) => void;
   readonly logger: Logger;
 }
 
@@ -62,7 +64,7 @@ const LAST_COMMITS_MS = 10_000;
 export function createDataPath(options: DataPathOptions): DataPath {
   const { settings, identity, config, membership, store, metrics, audit, logger } = options;
   const transfers = transferObserver(metrics, audit);
-  const observer = { ...connectionObserver(metrics), ...loginRecords(audit) };
+  const observer = { ...connectionObserver(metrics), ...loginRecords(audit, options.onLogin) };
   const engine = createCommitEngine({
     coordination: options.coordination,
     store,
