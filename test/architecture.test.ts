@@ -53,6 +53,11 @@ const packageRules: readonly PackageRule[] = [
     why: "HTTP administration is one folder",
   },
   {
+    packages: ["node-cron", "nodemailer"],
+    allowed: /^services\/life\//,
+    why: "what a cluster does by the clock is fenced by its coordinator, and mail goes out from one place",
+  },
+  {
     packages: ["@grafana/grafana-foundation-sdk"],
     allowed: /^grafana\/source\//,
     why: "dashboards are generated, and committed as JSON",

@@ -1,14 +1,15 @@
 import type Router from "@koa/router";
 import { z } from "zod";
-import { hashPassword } from "#auth/passwords.js";
 import type { StoredAccount } from "#config/accounts.js";
 import { InvalidConfigError, StaleRevisionError } from "#config/errors.js";
 import type { Expectation } from "#config/write.js";
 import { actorOf } from "./actor.js";
+import { noteChange } from "./audit-trail.js";
 import { entityTag, preconditionOf, readJson } from "./body.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError } from "./errors.js";
 import { answerPage, pageOf } from "./pages.js";
+import { keptPasswordFields, passwordFields } from "./password-change.js";
 
 /** 64 public keys of the largest size, and some air. */
 const BODY_LIMIT = 1_500_000;
@@ -20,7 +21,7 @@ const TRIES = 8;
 const passwordSchema = z.string().min(1).max(1_024).nullish();
 
 /** Partners' logins. What a hash is made of never leaves; `hasPassword` says that there is one. */
-export function accountsRoutes(router: Router, { accounts, logger }: AdminParts): void {
+export function accountsRoutes(router: Router, { accounts, site, logger }: AdminParts): void {
   router.get("/api/v1/accounts", async (ctx) => {
     const { limit, after } = pageOf(ctx.query);
     answerPage(ctx, "accounts", await accounts.page(limit, after), shown);
@@ -39,6 +40,7 @@ export function accountsRoutes(router: Router, { accounts, logger }: AdminParts)
     const { password, ...fields } = fieldsOf(await readJson(ctx.req, BODY_LIMIT), name);
     const { stored, before } = await write(name, fields, password, expected, actorOf(ctx));
     logger.info("an account was written", { account: name, revision: stored.revision });
+    noteChange(ctx, before && shown(before), shown(stored));
     ctx.status = before === undefined ? 201 : 200;
     ctx.set("etag", entityTag(stored.revision));
     ctx.body = shown(stored);
@@ -51,13 +53,16 @@ export function accountsRoutes(router: Router, { accounts, logger }: AdminParts)
     expected: Expectation | undefined,
     by: string,
   ) => {
-    const hashed = typeof password === "string" ? await hashPassword(password) : undefined;
+    const history = typeof password === "string" ? (await site.get()).site.accountLife.passwordHistory : 0;
     for (let tried = 1; ; tried++) {
       const before = await accounts.get(name);
       const kept =
         password === undefined && fields.passwordHash === undefined ? before?.account.passwordHash : undefined;
-      const passwordHash = hashed ?? kept;
-      const account = { ...fields, name, ...(passwordHash === undefined ? {} : { passwordHash }) };
+      const set =
+        typeof password === "string"
+          ? await passwordFields(password, before?.account, history, Date.now())
+          : keptPasswordFields(kept === undefined ? undefined : before?.account);
+      const account = { ...set, ...fields, ...(typeof password === "string" ? set : {}), name };
       // A password that is kept was read just now: the write demands that nobody changed it since.
       const demand = expected ?? (kept === undefined ? undefined : before?.revision);
       try {
@@ -72,7 +77,9 @@ export function accountsRoutes(router: Router, { accounts, logger }: AdminParts)
     const name = String(ctx.params.name);
     const expected = preconditionOf(ctx.headers);
     if (expected === "absent") throw new HttpError(400, "Malformed precondition", "an absent account can't be deleted");
+    const before = await accounts.get(name).catch(() => undefined);
     if (!(await accounts.delete(name, expected, { by: actorOf(ctx) }))) throw notFound(name);
+    noteChange(ctx, before && shown(before), null);
     logger.info("an account was deleted", { account: name });
     ctx.status = 204;
   });
@@ -80,7 +87,7 @@ export function accountsRoutes(router: Router, { accounts, logger }: AdminParts)
 
 /** An account as its reader may see it. */
 export function shown({ account, revision }: StoredAccount): Record<string, unknown> {
-  const { passwordHash, ...rest } = account;
+  const { passwordHash, passwordHistory: _history, ...rest } = account;
   return { ...rest, hasPassword: passwordHash !== undefined, revision };
 }
 

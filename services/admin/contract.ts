@@ -1,5 +1,7 @@
+import type { AuditSink } from "#audit/contract.js";
 import type { Backups } from "#backup/backup.js";
 import type { NodeIdentity, NodeLoad, NodeState } from "#cluster/contract.js";
+import type { CoordinatorHolder } from "#cluster/coordinator.js";
 import type { Intents } from "#cluster/intents.js";
 import type { MembersView } from "#cluster/members.js";
 import type { RememberedRequests } from "#cluster/remembered-requests.js";
@@ -9,6 +11,7 @@ import type { SiteSettings } from "#config/site.js";
 import type { SiteDocuments } from "#config/site-documents.js";
 import type { ConfigStatus } from "#config/view.js";
 import type { Logger } from "#lib/logger.js";
+import type { AuditSearch } from "./audit.js";
 import type { SecurityParts } from "./security-contract.js";
 
 /** What the node can say of itself at any time, from its very start on. */
@@ -43,6 +46,11 @@ export interface AdminParts {
   readonly requests: RememberedRequests;
   readonly protection: SecurityParts;
   readonly backups: Backups;
+  readonly audit?: AuditSink & AuditSearch;
+  /** Seals a secret for the entry under this store key. */
+  readonly seal?: (plaintext: string, storeKey: string) => string;
+  /** Who does the cluster's own work, as this node knows. */
+  readonly coordinator?: { holder(): CoordinatorHolder | undefined };
   /** The page of metrics. */
   readonly metrics: { render(): Promise<{ readonly contentType: string; readonly body: string }> };
   readonly logger: Logger;

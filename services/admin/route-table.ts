@@ -1,4 +1,5 @@
 import { ROUTES_OF_ADMINISTRATORS } from "./administrators-spec.js";
+import { ROUTES_OF_AUDIT } from "./audit-spec.js";
 import { ROUTES_OF_BACKUP } from "./backup-spec.js";
 import { ROUTES_OF_CONFIGURATION } from "./configuration-spec.js";
 import type { Access } from "./principal.js";
@@ -179,6 +180,7 @@ export const ROUTES: readonly RouteSpec[] = [
   ...ROUTES_OF_CONFIGURATION,
   ...ROUTES_OF_SECURITY,
   ...ROUTES_OF_BACKUP,
+  ...ROUTES_OF_AUDIT,
 ];
 
 const BY_NAME = new Map(ROUTES.map((route) => [`${route.method} ${route.path}`, route]));

@@ -8,6 +8,8 @@ import type { Administrator } from "#config/entries.js";
 import { LongshoreError, systemCode } from "#lib/errors.js";
 import { accountsRoutes } from "./accounts.js";
 import { administratorsRoutes } from "./administrators.js";
+import { auditRoutes } from "./audit.js";
+import { auditTrail } from "./audit-trail.js";
 import { backupRoutes } from "./backup.js";
 import { bansRoutes } from "./bans.js";
 import { drained } from "./body.js";
@@ -93,6 +95,7 @@ export function createAdmin(options: AdminOptions): Admin {
       if (!(await drained(ctx.req))) ctx.set("connection", "close");
     }
   });
+  app.use(auditTrail(options.audit));
   app.use(router.routes());
   app.use(router.allowedMethods());
   app.on("error", (error: unknown) => {
@@ -148,6 +151,7 @@ export function createRouter(parts: AdminParts): Router {
     bansRoutes,
     sessionsRoutes,
     backupRoutes,
+    auditRoutes,
   ]) {
     routes(router, parts);
   }

@@ -10,12 +10,12 @@ const transfersAnswer = z.looseObject({ total: z.int(), transfers: z.array(z.loo
 const killAnswer = z.looseObject({ killed: z.boolean() });
 
 /** Sessions and transfers of all nodes, as each tells at this moment; a node that doesn't answer is named. */
-export function sessionsRoutes(router: Router, { protection: { exchange }, members, node, logger }: AdminParts): void {
+export function sessionsRoutes(router: Router, { protection, members, node, logger }: AdminParts): void {
   const nameOf = (id: string): string =>
     id === node.identity.id ? node.identity.name : (members.list().find((each) => each.id === id)?.name ?? id);
 
   const gather = async <T>(kind: string, read: (answer: unknown) => { total: number; items: T[] } | undefined) => {
-    const { answers, silent } = await exchange.ask({ kind });
+    const { answers, silent } = await protection.exchange.ask({ kind });
     const items: (T & { node: string })[] = [];
     const unheard = silent.map(nameOf);
     let total = 0;
@@ -51,7 +51,7 @@ export function sessionsRoutes(router: Router, { protection: { exchange }, membe
   router.delete("/api/v1/sessions/:id", async (ctx) => {
     const id = String(ctx.params.id);
     if (!SESSION_ID.test(id)) throw new HttpError(404, "Not found", `there is no session "${id}"`);
-    const { answers, silent } = await exchange.ask({ kind: "kill", argument: id });
+    const { answers, silent } = await protection.exchange.ask({ kind: "kill", argument: id });
     const found = [...answers].find(([, answer]) => killAnswer.safeParse(answer).data?.killed);
     if (found === undefined) {
       const unheard = silent.length === 0 ? "" : `; not heard from: ${silent.map(nameOf).join(", ")}`;

@@ -3,7 +3,7 @@ import type { AdminParts } from "./contract.js";
 import { convergenceOf, createWaiting, mismatchesOf } from "./convergence.js";
 
 /** The site at a glance: this node, what it sees of the others, and the configuration in force. */
-export function statusRoutes(router: Router, { node, members }: AdminParts): void {
+export function statusRoutes(router: Router, { node, members, coordinator }: AdminParts): void {
   const waiting = createWaiting(members);
 
   router.get("/api/v1/status", (ctx) => {
@@ -37,6 +37,7 @@ export function statusRoutes(router: Router, { node, members }: AdminParts): voi
         trouble: trouble ?? null,
         mismatches: mismatchesOf(nodes, revision, hash),
       },
+      coordinator: coordinator?.holder() ?? null,
       sessions: nodes.reduce((sum, each) => sum + each.load.sessions, 0),
       transfers: nodes.reduce((sum, each) => sum + each.load.transfers, 0),
       nodes,

@@ -3,6 +3,7 @@ import { effectiveAccount } from "#config/effective.js";
 import type { Account } from "#config/schema.js";
 import type { Logger } from "#lib/logger.js";
 import type { Verdict, Verifier } from "./contract.js";
+import { lifeFault } from "./life.js";
 import { verifyPassword } from "./passwords.js";
 import { KeyRing } from "./public-keys.js";
 
@@ -40,6 +41,8 @@ export function createVerifier({ config, logger }: VerifierOptions): Verifier {
       const account = accountOf(name);
       if (account === undefined) return refused("unknown account");
       if (!account.enabled) return refused("account disabled");
+      const over = lifeFault(account, config.snapshot().site, "password", Date.now());
+      if (over !== undefined) return refused(over);
       if (account.passwordHash === undefined) return refused("the account has no password");
       if (match === "unusable") return refused("the account's password hash is unusable; set the password again");
       if (account.passwordHash !== storedHash) return refused("the password was changed during the check");
@@ -53,6 +56,8 @@ export function createVerifier({ config, logger }: VerifierOptions): Verifier {
       const account = accountOf(name);
       if (account === undefined) return refused("unknown account");
       if (!account.enabled) return refused("account disabled");
+      const over = lifeFault(account, config.snapshot().site, "publickey", Date.now());
+      if (over !== undefined) return refused(over);
       const key = keys.find(account, blob);
       if (key === undefined) return refused("the key is none of the account's");
       // RFC 8332, section 3: RSA's signature algorithms share one key type, so only the type can be compared.

@@ -2,6 +2,7 @@
 import { Command, CommanderError } from "commander";
 import { addAccountCommands } from "./commands/accounts.js";
 import { addAdministratorCommands } from "./commands/administrators.js";
+import { addAuditCommands } from "./commands/audit.js";
 import { addBackupCommands } from "./commands/backup.js";
 import { addBundleCommands } from "./commands/bundle.js";
 import { addCompletionCommand } from "./commands/completion.js";
@@ -37,6 +38,7 @@ addBackupCommands(program);
 addMoveCommands(program);
 addBundleCommands(program);
 addDoctorCommand(program);
+addAuditCommands(program);
 addContainerCommands(program);
 addCompletionCommand(program);
 

@@ -19,6 +19,8 @@ export interface Conditions {
   readonly configProblem?: string | undefined;
   /** Undefined while it wasn't looked at yet. */
   readonly storage: { readonly healthy: boolean; readonly problem?: string | undefined } | undefined;
+  /** Why nothing can be put on the audit record now. */
+  readonly auditProblem?: string | undefined;
   /** The partner-facing listener is open. */
   readonly listening: boolean;
 }
@@ -57,6 +59,7 @@ function whatIsMissing(conditions: Conditions): string[] {
   if (!conditions.configLoaded) missing.push(conditions.configProblem ?? "the configuration isn't loaded yet");
   if (storage === undefined) missing.push("the storage isn't checked yet");
   else if (!storage.healthy) missing.push(storage.problem ?? "the storage can't be used");
+  if (conditions.auditProblem !== undefined) missing.push(conditions.auditProblem);
   if (!conditions.listening) missing.push("the listener isn't open");
   return missing;
 }

@@ -1,6 +1,7 @@
 import type { Lease } from "#coordination/contract.js";
 import type { LongshoreError } from "#lib/errors.js";
 import type { PartialName, StagedFile, StatChange } from "#storage/contract.js";
+import type { CommittedRecord } from "./records.js";
 
 /** What the engine needs to know of this process's standing in the cluster (cluster/membership.ts). */
 export interface Standing {
@@ -15,6 +16,21 @@ export interface Actor {
   readonly session: string;
   readonly address: string;
   readonly protocol: string;
+  /** The transfer's id, of an upload. */
+  readonly transfer?: string | undefined;
+  /** As the client named it; `target` of a rename or link. */
+  readonly path?: string | undefined;
+  readonly target?: string | undefined;
+}
+
+/** Keeps the record of what was done. */
+export interface CommitJournal {
+  /**
+   * Called for each change that is in place, before it leaves the store (commit.md, step 5), by whichever node finishes
+   * it. Resolves when all are durable, or when waiting longer would hold partners up; never rejects. A crash behind it
+   * makes another node tell of the same operation again, under the same id.
+   */
+  record(changes: readonly { readonly id: string; readonly record: CommittedRecord }[]): Promise<void>;
 }
 
 /** Work of somebody else that this process did: see docs/reference/metrics.md. */

@@ -6,7 +6,7 @@ import { newIncarnation, parseIncarnation } from "#lib/incarnation.js";
 import type { Logger } from "#lib/logger.js";
 import type { Effect, Partial, PartialName, StagedFile, Store } from "#storage/contract.js";
 import { Carrier } from "./carry.js";
-import type { Actor, CommitObserver, PartialState, Standing, Upload } from "./contract.js";
+import type { Actor, CommitJournal, CommitObserver, PartialState, Standing, Upload } from "./contract.js";
 
 export type { Actor, CommitObserver, PartialState, Standing, Upload };
 
@@ -30,6 +30,8 @@ export interface CommitEngineOptions {
   /** How long a partial that nobody resumes is kept, in milliseconds; asked anew at each sweep. */
   readonly partialLifetimeMs: () => number;
   readonly observer: CommitObserver;
+  /** Default: what was done is on no record. */
+  readonly journal?: CommitJournal;
   readonly logger: Logger;
 }
 
@@ -95,7 +97,7 @@ class Engine implements CommitEngine, UploadHost {
     this.#standing = standing;
     this.#logger = logger;
     this.#groups = new Groups(coordination, standing, logger);
-    this.#finisher = new Finisher(coordination, store);
+    this.#finisher = new Finisher(coordination, store, options.journal);
     this.carrier = new Carrier(coordination, store, this.#groups, this.#finisher, logger);
     this.#host = parseIncarnation(newIncarnation(options.nodeId))?.host;
     this.#recovery = new Recovery({

@@ -3,6 +3,7 @@ import { keys } from "#coordination/keys.js";
 import { createBackoff } from "#lib/backoff.js";
 import { failpoint } from "#lib/failpoints.js";
 import type { Store } from "#storage/contract.js";
+import type { CommitJournal } from "./contract.js";
 import { releaseOf } from "./plan.js";
 import type { CommittedRecord } from "./records.js";
 
@@ -22,13 +23,15 @@ const MOST = 32;
 export class Finisher {
   readonly #coordination: Coordination;
   readonly #store: Store;
+  readonly #journal: CommitJournal | undefined;
   #waiting: { placed: Placed; done: () => void }[] = [];
   #running = false;
   #stopped = false;
 
-  constructor(coordination: Coordination, store: Store) {
+  constructor(coordination: Coordination, store: Store, journal?: CommitJournal) {
     this.#coordination = coordination;
     this.#store = store;
+    this.#journal = journal;
   }
 
   /** Resolves when the record is gone and the staging is cleaned; never rejects. */
@@ -49,6 +52,8 @@ export class Finisher {
   async #run(): Promise<void> {
     while (this.#waiting.length > 0) {
       const batch = this.#waiting.splice(0, MOST);
+      await this.#journal?.record(batch.map((each) => each.placed));
+      failpoint("recorded");
       if (!(await this.#delete(batch.map((each) => each.placed)))) {
         for (const { placed } of batch) await this.#delete([placed]);
       }

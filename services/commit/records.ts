@@ -14,7 +14,15 @@ const effectSchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("link"), from: path, path }),
 ]) satisfies z.ZodType<Effect>;
 
-const actorSchema = z.object({ account: z.string(), session: z.string(), address: z.string(), protocol: z.string() });
+const actorSchema = z.object({
+  account: z.string(),
+  session: z.string(),
+  address: z.string(),
+  protocol: z.string(),
+  transfer: z.string().optional(),
+  path: z.string().optional(),
+  target: z.string().optional(),
+});
 
 /** Not strict: a newer node of a rolling upgrade may say more. */
 const committedSchema = z.object({

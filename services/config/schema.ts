@@ -15,6 +15,8 @@ import { securitySchema } from "./security-schema.js";
 
 export { accountNameSchema, PERMISSIONS, type Permission, permissionSchema } from "./fields.js";
 
+import { accountLifeSchema, mailSchema } from "./life-schema.js";
+
 /** Settings and accounts, as they stand in the store. Strict: an unknown field is refused, never stripped. */
 
 export const accountSchema = z.strictObject({
@@ -37,6 +39,8 @@ export const accountSchema = z.strictObject({
   /** From then on no login. */
   expiresAt: momentSchema.optional(),
   passwordChangedAt: momentSchema.optional(),
+  /** Hashes of former passwords, newest first; written by the server. */
+  passwordHistory: z.array(passwordHashSchema).max(24).optional(),
   /** For notices. */
   mail: z.email().max(254).optional(),
   description: descriptionSchema.optional(),
@@ -78,6 +82,8 @@ export const siteSchema = z.strictObject({
    * sessions, since an account may have been disabled meanwhile. 0: it ends them at once.
    */
   cutOffGraceSeconds: z.int().min(0).max(86_400).default(60),
+  accountLife: accountLifeSchema.prefault({}),
+  mail: mailSchema.optional(),
 });
 export type Site = z.infer<typeof siteSchema>;
 export type SftpSettings = Site["sftp"];

@@ -34,6 +34,18 @@ export const keys = {
   /** Operator's wish for a node, outliving its lease: `drain`. */
   intentPrefix: "intents/",
   intent: (nodeId: string) => `intents/${nodeId}`,
+  /** On the holder's lease (cluster/coordinator.ts). No other key may begin with it. */
+  coordinator: "coordinator",
+  /** A node's last logins that the coordinator has not merged yet. */
+  activityPrefix: "activity/",
+  activity: (nodeId: string) => `activity/${nodeId}`,
+  /** What the coordinator knows of an account's use: since when, last login. */
+  lifePrefix: "life/",
+  life: (account: string) => `life/${account}`,
+  /** A notice that is sent, or about to be. */
+  noticePrefix: "notices/",
+  notice: (account: string, kind: string, date: string, daysBefore: number) =>
+    `notices/${account}/${kind}/${date}/${daysBefore}`,
   slotPrefix: "slots/",
   slot: (slot: number) => `slots/${slot}`,
   /** A node's name, claimed like its slot. */

@@ -9,6 +9,7 @@ export const FAILPOINTS = [
   "renamed",
   "placed",
   "replied",
+  "recorded",
   "finish-sent",
   "finish-applied",
   "cleaned",

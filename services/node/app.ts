@@ -3,7 +3,9 @@ import { readPair } from "#admin/certificate.js";
 import { type Admin, createAdmin } from "#admin/server.js";
 import { createBackups } from "#backup/backup.js";
 import { watchApplying, watchLastBackup } from "#backup/watch.js";
+import { clockAgrees } from "#cluster/clocks.js";
 import type { Heartbeat, NodeIdentity } from "#cluster/contract.js";
+import { createCoordinator } from "#cluster/coordinator.js";
 import { NodeConflictError } from "#cluster/errors.js";
 import { createIntents } from "#cluster/intents.js";
 import { createMembersView } from "#cluster/members.js";
@@ -19,14 +21,19 @@ import { createConfigView } from "#config/view.js";
 import { hostPort } from "#lib/address.js";
 import { pause } from "#lib/clock.js";
 import { LongshoreError, systemCode } from "#lib/errors.js";
+import { newIncarnation } from "#lib/incarnation.js";
+import { seal } from "#lib/seal.js";
+import { createActivityLog } from "#life/activity.js";
 import { createLogger, type RootLogger } from "#observe/logger.js";
 import { createMetrics } from "#observe/metrics.js";
 import { NATIVE_CRYPTO_MEND, nativeCrypto } from "#protocols/sftp/native.js";
 import type { Store } from "#storage/contract.js";
+import { createNodeAudit } from "./audit.js";
 import { measured, openCoordination } from "./coordination.js";
 import { createDataPath, type DataPath, openStore } from "./data-path.js";
 import { hashInForce, isMismatch } from "./drift.js";
 import { EXIT_FAILED, EXIT_SETTINGS, StartupError } from "./errors.js";
+import { lookAfterAccounts } from "./life.js";
 import { createLiveKeyRing } from "./live-key-ring.js";
 import { createLoadMeter } from "./load.js";
 import { adminTokenIn, clusterKeyIn, nodeIdIn } from "./local-files.js";
@@ -112,6 +119,13 @@ export function createApp(settings: NodeSettings): App {
     onChange: () => state.check(),
     logger,
   });
+  const audit = createNodeAudit({
+    identity,
+    dataDirectory: settings.dataDirectory,
+    storagePath: settings.storage.path,
+    mayShip: () => store !== undefined && storage.health()?.healthy === true && membership.usable(),
+    logger,
+  });
   const state = createNodeState({
     conditions: () => ({
       onKeptConfig: withoutStore?.chosen() ?? false,
@@ -121,10 +135,15 @@ export function createApp(settings: NodeSettings): App {
       configLoaded: config.loaded(),
       configProblem: config.status().faults[0] && "the configuration in the store can't be used: see the log",
       storage: storage.health(),
+      auditProblem: audit.problem(),
       listening,
     }),
     sinceContactMs: () => withoutStore?.sinceContactMs() ?? 0,
-    onChange: () => membership.touch(),
+    onChange: ({ state: what, reasons }) => {
+      membership.touch();
+      coordinator.check();
+      audit.record({ kind: "state", what, outcome: "ok", who: identity.name, details: { reasons } });
+    },
     logger,
   });
 
@@ -140,6 +159,19 @@ export function createApp(settings: NodeSettings): App {
     metrics,
     logger,
   });
+
+  const coordinator = createCoordinator({
+    coordination,
+    identity,
+    membership,
+    ready: () => state.now().state === "ready" && clockAgrees(members.list(), identity.id, Date.now()),
+    work: (tenure) => lookAfterAccounts(tenure, { coordination, config, clusterKey, audit, logger }),
+    onEvent: (what, generation) =>
+      audit.record({ kind: "coordinator", what, outcome: "ok", who: identity.name, details: { generation } }),
+    logger,
+  });
+
+  const activity = createActivityLog({ coordination, nodeId: identity.id, logger });
 
   /**
    * Whether those that are here are served: their sessions end where this is false. A node that is cut off or whose storage
@@ -182,6 +214,9 @@ export function createApp(settings: NodeSettings): App {
       node: { name: identity.name, id: identity.id, settings: `${JSON.stringify(settings, null, 2)}\n` },
       software: VERSION,
     }),
+    audit,
+    coordinator,
+    seal: (plaintext, storeKey) => seal(plaintext, clusterKey, storeKey),
     metrics,
     logger,
   });
@@ -204,6 +239,8 @@ export function createApp(settings: NodeSettings): App {
     storageFreeBytes: () => storage.health()?.freeBytes,
     storageSizeBytes: () => storage.health()?.totalBytes,
     storageHealthy: () => storage.health()?.healthy ?? false,
+    audit: () => audit.figures(),
+    coordinator: () => ({ holds: coordinator.isHolder(), generation: coordinator.holder()?.generation ?? 0 }),
     nativeCrypto: () => NATIVE_CRYPTO,
   });
 
@@ -261,6 +298,12 @@ export function createApp(settings: NodeSettings): App {
   const openOnce = async (signal: AbortSignal): Promise<void> => {
     ends.push(() => protection.stop());
     protection.start();
+    ends.push(() => audit.stop());
+    await audit.open(membership.current()?.incarnation ?? newIncarnation(identity.id));
+    ends.push(() => activity.stop());
+    activity.start();
+    ends.push(() => coordinator.stop());
+    coordinator.start();
     ends.push(() => storage.stop());
     store = await openStore({
       settings,
@@ -282,6 +325,8 @@ export function createApp(settings: NodeSettings): App {
       storageHealth: () => storage.health(),
       protection,
       metrics,
+      audit,
+      onLogin: (account) => activity.loggedIn(account),
       logger,
     });
     ends.push(() => dataPath?.stop());

@@ -1,3 +1,4 @@
+import type { AuditSink } from "#audit/contract.js";
 import type { Membership, NodeIdentity } from "#cluster/contract.js";
 import { createCommitEngine } from "#commit/engine.js";
 import type { RunningConfigView } from "#config/view.js";
@@ -14,6 +15,7 @@ import { type ConnectedClient, createSftpServer, type SftpServer } from "#protoc
 import { createSessions, type TransferOfSession } from "#sessions/sessions.js";
 import type { Store } from "#storage/contract.js";
 import { createPosixStore } from "#storage/posix/store.js";
+import { commitJournal, loginRecords } from "./audit-observers.js";
 import { commitObserver, connectionObserver, transferObserver } from "./observers.js";
 import type { Protection } from "./protection.js";
 import type { NodeSettings } from "./settings.js";
@@ -31,6 +33,9 @@ export interface DataPathOptions {
   /** Who may come in, and who must go. */
   readonly protection: Protection;
   readonly metrics: Metrics;
+  readonly audit: AuditSink;
+  /** Hears of each login; cheap. */
+  readonly onLogin: (account: string) => void;
   readonly logger: Logger;
 }
 
@@ -62,9 +67,9 @@ const DRAIN_TICK_MS = 50;
 const LAST_COMMITS_MS = 10_000;
 
 export function createDataPath(options: DataPathOptions): DataPath {
-  const { settings, identity, config, membership, store, metrics, logger } = options;
-  const transfers = transferObserver(metrics);
-  const observer = connectionObserver(metrics);
+  const { settings, identity, config, membership, store, metrics, audit, logger } = options;
+  const transfers = transferObserver(metrics, audit);
+  const observer = { ...connectionObserver(metrics), ...loginRecords(audit, options.onLogin) };
   const engine = createCommitEngine({
     coordination: options.coordination,
     store,
@@ -73,6 +78,7 @@ export function createDataPath(options: DataPathOptions): DataPath {
     nodeId: identity.id,
     partialLifetimeMs: () => config.snapshot().site.partialLifetimeHours * 3_600_000,
     observer: commitObserver(metrics),
+    journal: commitJournal(audit, identity.name, logger),
     logger,
   });
   const storageFault = (): LongshoreError | undefined => {

@@ -1,4 +1,5 @@
 import { ADMIN_REFUSALS } from "#admin/principal.js";
+import type { AuditSink } from "#audit/contract.js";
 import { LOGIN_REFUSALS } from "#auth/security-contract.js";
 import { NODE_STATES } from "#cluster/contract.js";
 import { type CommitObserver, RECOVERIES } from "#commit/contract.js";
@@ -7,6 +8,7 @@ import { type ConnectionObserver, END_REASONS, REFUSAL_REASONS } from "#protocol
 import { PacketType, Status } from "#protocols/sftp/protocol.js";
 import type { SftpObserver } from "#protocols/sftp/subsystem.js";
 import type { TransferObserver } from "#sessions/transfer-log.js";
+import { transferRecord } from "./audit-observers.js";
 
 /** Transfers under way, besides what the metrics count. */
 export interface CountingTransferObserver extends TransferObserver {
@@ -49,7 +51,7 @@ export function connectionObserver(metrics: Metrics): ConnectionObserver & SftpO
   };
 }
 
-export function transferObserver(metrics: Metrics): CountingTransferObserver {
+export function transferObserver(metrics: Metrics, audit: AuditSink): CountingTransferObserver {
   let running = 0;
   return {
     get running() {
@@ -59,9 +61,11 @@ export function transferObserver(metrics: Metrics): CountingTransferObserver {
       running++;
     },
     bytes: (direction, count) => metrics.bytes(direction, count),
-    ended(direction, end) {
+    ended(direction, end, transfer) {
       running--;
       metrics.transferEnded(direction, end);
+      const entry = transferRecord(direction, end, transfer);
+      if (entry !== undefined) audit.record(entry);
     },
   };
 }

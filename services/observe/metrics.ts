@@ -46,6 +46,22 @@ export interface Gauges {
   readonly storageSizeBytes: () => number | undefined;
   readonly storageHealthy: () => boolean;
   readonly nativeCrypto: () => boolean;
+  /** Of the node's audit log; undefined before it is open. */
+  readonly audit: () => AuditGauges | undefined;
+  /** Whether this node coordinates the cluster, and who does as the store said last: a growing number, 0 for nobody. */
+  readonly coordinator: () => { readonly holds: boolean; readonly generation: number };
+}
+
+export interface AuditGauges {
+  /** Put on the record since the process started. */
+  readonly records: number;
+  /** That could not be kept. */
+  readonly lost: number;
+  readonly spoolBytes: number;
+  readonly unshippedBytes: number;
+  readonly lagMs: number;
+  /** Damage found in segments, on this disk or shipped. */
+  readonly chainErrors: number;
 }
 
 /**
@@ -193,6 +209,26 @@ export function createMetrics(options: MetricsOptions): Metrics {
   single("longshore_storage_size_bytes", "Size of the shared storage.", () => gauges.storageSizeBytes?.());
   single("longshore_storage_healthy", "1 while the shared storage can be written.", () => gauges.storageHealthy?.());
   single("longshore_native_crypto_loaded", "1 where ssh2 runs on its native ciphers.", () => gauges.nativeCrypto?.());
+
+  single(
+    "longshore_coordinator",
+    "1 on the node that does the cluster's own work.",
+    () => gauges.coordinator?.().holds,
+  );
+  single("longshore_coordinator_generation", "Of the coordinator that this node knows of; 0: none.", () => {
+    return gauges.coordinator?.().generation;
+  });
+  const audit = (name: string, help: string, read: (figures: AuditGauges) => number) =>
+    single(`longshore_audit_${name}`, help, () => {
+      const figures = gauges.audit?.();
+      return figures && read(figures);
+    });
+  audit("records", "Records on the audit log since the start.", ({ records }) => records);
+  audit("lost_records", "Audit records that could not be kept, since the start.", ({ lost }) => lost);
+  audit("spool_bytes", "Audit segments on the node's own disk.", ({ spoolBytes }) => spoolBytes);
+  audit("unshipped_bytes", "Audit bytes not on the shared storage yet.", ({ unshippedBytes }) => unshippedBytes);
+  audit("ship_lag_seconds", "How long the oldest unshipped record has waited.", ({ lagMs }) => lagMs / 1_000);
+  audit("chain_errors", "Damaged audit segments found since the start.", ({ chainErrors }) => chainErrors);
 
   const delay = monitorEventLoopDelay({ resolution: EVENT_LOOP_RESOLUTION_MS });
   delay.enable();

@@ -56,10 +56,29 @@ export type EndReason = (typeof END_REASONS)[number];
 
 export type LoginMethod = "password" | "publickey" | "keyboard-interactive";
 
+export interface RecordedLogin {
+  readonly account: string;
+  readonly address: string;
+  readonly method: LoginMethod;
+}
+
+export interface RecordedLogout {
+  readonly account: string;
+  readonly address: string;
+  readonly session: string;
+  readonly reason: EndReason;
+  readonly detail: string;
+  readonly seconds: number;
+}
+
 export interface ConnectionObserver {
   connectionOpened(): void;
   connectionRefused(reason: RefusalReason): void;
   connectionClosed(reason: EndReason): void;
+  /** For the record, where metrics keep no names. `account` of a refused login is what a stranger typed, bounded. */
+  loggedIn?(login: RecordedLogin & { readonly session: string }): void;
+  loginRefused?(login: RecordedLogin & { readonly reason: string }): void;
+  loggedOut?(login: RecordedLogout): void;
   /** One attempt with a credential; queries for a key and `none` don't count. */
   login(outcome: "accepted" | "refused" | "busy", method: LoginMethod): void;
 }

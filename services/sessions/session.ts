@@ -121,7 +121,7 @@ export class AccountSession implements Session {
         throw new LongshoreError("busy", "the upload was completed just now: try again");
       }
       authorize(this.#account(), String(at), "delete");
-      await this.#engine.change({ kind: "remove", path: physical }, this.#actor());
+      await this.#engine.change({ kind: "remove", path: physical }, this.#actor(String(at)));
     });
   }
 
@@ -142,7 +142,10 @@ export class AccountSession implements Session {
       }
       if (decision.over) authorize(this.#account(), String(target), "overwrite");
       if (decision.discardPartial) await this.#engine.discardPartial(this.#nameOf(path));
-      await this.#engine.change({ kind: "rename", from: old, path, replace }, this.#actor());
+      await this.#engine.change(
+        { kind: "rename", from: old, path, replace },
+        this.#actor(String(source), String(target)),
+      );
     });
   }
 
@@ -162,7 +165,7 @@ export class AccountSession implements Session {
       if (found.committed !== "file") throw new LongshoreError("not-found", "no such file");
       const there = await this.#presence(path);
       if (there.committed !== "none" || there.partial) throw new LongshoreError("exists", "a file of that name exists");
-      await this.#engine.change({ kind: "link", from: old, path }, this.#actor());
+      await this.#engine.change({ kind: "link", from: old, path }, this.#actor(String(source), String(target)));
     });
   }
 
@@ -176,7 +179,7 @@ export class AccountSession implements Session {
       const found = await this.#presence(physical);
       if (found.committed !== "none" || found.partial) throw new LongshoreError("exists", "a file of that name exists");
       const mode = attributes.mode === undefined ? 0o755 : (attributes.mode & 0o777) | 0o700;
-      await this.#engine.change({ kind: "mkdir", path: physical }, this.#actor(), mode);
+      await this.#engine.change({ kind: "mkdir", path: physical }, this.#actor(String(at)), mode);
     });
   }
 
@@ -189,7 +192,7 @@ export class AccountSession implements Session {
       if ((await this.#store.list(physical)).length > 0) {
         throw new LongshoreError("not-empty", "the directory is not empty");
       }
-      await this.#engine.change({ kind: "rmdir", path: physical }, this.#actor());
+      await this.#engine.change({ kind: "rmdir", path: physical }, this.#actor(String(at)));
     });
   }
 
@@ -251,27 +254,29 @@ export class AccountSession implements Session {
   async #openOnce(virtual: string, name: PartialName, intent: OpenIntent): Promise<FileHandle | undefined> {
     const found = await this.#presence(name.path);
     const decision = decideOpen(intent, found);
+    this.#transfers += 1;
+    const id = `${this.id}-${this.#transfers}`;
     switch (decision.act) {
       case "refuse":
         throw decision.error;
       case "read":
-        return this.#openRead(virtual, name.path);
+        return this.#openRead(id, virtual, name.path);
       case "fresh": {
         this.#authorizeWrite(virtual, decision.over);
-        const upload = await this.#engine.openFresh({ ...this.#uploadOptions(name), pointed: true });
-        return this.#uploadHandle(virtual, name, intent, upload, false);
+        const upload = await this.#engine.openFresh({ ...this.#uploadOptions(virtual, name, id), pointed: true });
+        return this.#uploadHandle(id, virtual, name, intent, upload, false);
       }
       case "resume": {
         this.#authorizeWrite(virtual, decision.over);
-        const upload = await this.#engine.openResume(this.#uploadOptions(name));
-        return upload && this.#uploadHandle(virtual, name, intent, upload, true);
+        const upload = await this.#engine.openResume(this.#uploadOptions(virtual, name, id));
+        return upload && this.#uploadHandle(id, virtual, name, intent, upload, true);
       }
       case "copy-on-write": {
         this.#authorizeWrite(virtual, true);
         const base = await this.#store.openRead(name.path);
         try {
-          const upload = await this.#engine.openFresh({ ...this.#uploadOptions(name), pointed: false });
-          return this.#uploadHandle(virtual, name, intent, upload, false, { base, mode: (await base.stat()).mode });
+          const upload = await this.#engine.openFresh({ ...this.#uploadOptions(virtual, name, id), pointed: false });
+          return this.#uploadHandle(id, virtual, name, intent, upload, false, { base, mode: (await base.stat()).mode });
         } catch (error) {
           await base.close();
           throw error;
@@ -280,11 +285,11 @@ export class AccountSession implements Session {
     }
   }
 
-  async #openRead(virtual: string, physical: string): Promise<FileHandle> {
+  async #openRead(id: string, virtual: string, physical: string): Promise<FileHandle> {
     const file = await this.#store.openRead(physical);
     const handle: DownloadHandle = new DownloadHandle({
       file,
-      log: this.#log("download", virtual),
+      log: this.#log(id, "download", virtual),
       setAttributes: (change) => this.setAttributes(virtual, change, true),
       closed: () => this.#handles.delete(handle),
     });
@@ -292,6 +297,7 @@ export class AccountSession implements Session {
   }
 
   #uploadHandle(
+    id: string,
     virtual: string,
     name: PartialName,
     intent: OpenIntent,
@@ -308,7 +314,7 @@ export class AccountSession implements Session {
       resumed,
       mode: old?.mode ?? (intent.attributes?.mode ?? 0o644) & 0o777,
       ...(old && { base: old.base }),
-      log: this.#log("upload", virtual),
+      log: this.#log(id, "upload", virtual),
       authorizeCommit: async () => {
         // else the permissions of one place would let the file into another
         if (!isSamePlace(placeOf(this.#account(), at), place)) {
@@ -426,8 +432,8 @@ export class AccountSession implements Session {
     authorize(this.#account(), virtual, over ? "overwrite" : "write");
   }
 
-  #uploadOptions(name: PartialName) {
-    return { name, actor: this.#actor(), power: this.#options.power() };
+  #uploadOptions(virtual: string, name: PartialName, transfer: string) {
+    return { name, actor: { ...this.#actor(virtual), transfer }, power: this.#options.power() };
   }
 
   async #resolve(at: VirtualPath, follow: boolean): Promise<string> {
@@ -457,20 +463,16 @@ export class AccountSession implements Session {
     return this.#options.account();
   }
 
-  #actor(): Actor {
+  /** `path` and `target` as the client named them. */
+  #actor(path: string, target?: string): Actor {
     const { id: session, clientAddress: address } = this;
-    return { account: this.account, session, address, protocol: this.#options.protocol };
+    const { protocol } = this.#options;
+    return { account: this.account, session, address, protocol, path, ...(target !== undefined && { target }) };
   }
 
-  #log(direction: "upload" | "download", path: string): TransferLog {
-    this.#transfers += 1;
-    return new TransferLog(
-      `${this.id}-${this.#transfers}`,
-      direction,
-      path,
-      this.#options.logger,
-      this.#options.observer,
-    );
+  #log(id: string, direction: "upload" | "download", path: string): TransferLog {
+    const { logger, observer } = this.#options;
+    return new TransferLog(id, direction, path, this.#actor(path), logger, observer);
   }
 
   async #end(reason: string): Promise<void> {

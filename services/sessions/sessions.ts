@@ -35,15 +35,15 @@ export interface CountedSessions extends Sessions {
 /** The one place where sessions are made, and counted. */
 export function createSessions(options: SessionsOptions): CountedSessions {
   const open = new Set<Session>();
-  const running = new Map<RunningTransfer, TransferOfSession>();
+  const running = new Map<string, TransferOfSession>();
   const watched = (whose: Omit<TransferOfSession, "transfer">): TransferObserver => ({
     ...options.observer,
     opened(direction, transfer) {
-      running.set(transfer, { transfer, ...whose });
+      running.set(transfer.id, { transfer, ...whose });
       options.observer.opened(direction, transfer);
     },
     ended(direction, end, transfer) {
-      running.delete(transfer);
+      running.delete(transfer.id);
       options.observer.ended(direction, end, transfer);
     },
   });

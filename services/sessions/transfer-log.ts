@@ -1,3 +1,4 @@
+import type { Actor } from "#commit/contract.js";
 import { monotonicMs } from "#lib/clock.js";
 import type { Logger } from "#lib/logger.js";
 
@@ -16,11 +17,23 @@ export interface RunningTransfer {
   readonly since: number;
 }
 
+/** A transfer at its end, for the record. */
+export interface EndedTransfer {
+  readonly id: string;
+  readonly actor: Actor;
+  readonly path: string;
+  /** Moved in this transfer: of a resumed one, fewer than its file has. */
+  readonly bytes: number;
+  readonly seconds: number;
+  /** What else is known of its end: the file's size, why it failed. */
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
 /** Told of every transfer; cheap, never throws. */
 export interface TransferObserver {
   opened(direction: Direction, transfer: RunningTransfer): void;
   bytes(direction: Direction, count: number): void;
-  ended(direction: Direction, end: TransferEnd, transfer: RunningTransfer): void;
+  ended(direction: Direction, end: TransferEnd, transfer: EndedTransfer): void;
 }
 
 /** Bytes are told on in lumps: a counter a packet would be the dearest part of a packet. */
@@ -32,6 +45,7 @@ export class TransferLog implements RunningTransfer {
   readonly direction: Direction;
   readonly path: string;
   readonly since = Date.now();
+  readonly #actor: Actor;
   readonly #logger: Logger;
   readonly #observer: TransferObserver;
   readonly #started = monotonicMs();
@@ -39,10 +53,18 @@ export class TransferLog implements RunningTransfer {
   #told = 0;
   #ended = false;
 
-  constructor(id: string, direction: Direction, path: string, logger: Logger, observer: TransferObserver) {
+  constructor(
+    id: string,
+    direction: Direction,
+    path: string,
+    actor: Actor,
+    logger: Logger,
+    observer: TransferObserver,
+  ) {
     this.id = id;
     this.direction = direction;
     this.path = path;
+    this.#actor = actor;
     this.#logger = logger.child({ transfer: id });
     this.#observer = observer;
     observer.opened(direction, this);
@@ -62,8 +84,10 @@ export class TransferLog implements RunningTransfer {
     if (this.#ended) return;
     this.#ended = true;
     this.#tell();
-    this.#observer.ended(this.direction, end, this);
     const seconds = Math.round(monotonicMs() - this.#started) / 1_000;
+    const { id, bytes } = this;
+    const about = { id, actor: this.#actor, path: this.path, bytes, seconds, details: fields };
+    this.#observer.ended(this.direction, end, about);
     const line = { direction: this.direction, path: this.path, end, bytes: this.#bytes, seconds, ...fields };
     if (end === "failed" || end === "unknown") this.#logger.warn("transfer", line);
     else this.#logger.info("transfer", line);

@@ -23,12 +23,20 @@ const DECIDED: readonly Failpoint[] = [
   "renamed",
   "placed",
   "replied",
+  "recorded",
   "finish-sent",
   "finish-applied",
   "cleaned",
 ];
 /** From here on the client may have its reply. */
-const MAY_BE_ACKNOWLEDGED: readonly Failpoint[] = ["replied", "finish-sent", "finish-applied", "cleaned", "placed"];
+const MAY_BE_ACKNOWLEDGED: readonly Failpoint[] = [
+  "replied",
+  "recorded",
+  "finish-sent",
+  "finish-applied",
+  "cleaned",
+  "placed",
+];
 
 type Told = "acknowledged" | "refused" | "nothing";
 

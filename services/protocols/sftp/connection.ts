@@ -69,6 +69,8 @@ export class SftpConnection {
   #account: string | undefined;
   /** Takes the session out of the registry. */
   #leave: (() => void) | undefined;
+  /** Of the login's session: names the login on the record. */
+  #loginId = "";
   #ending = false;
   #ended: { readonly reason: EndReason; readonly detail: string } | undefined;
 
@@ -256,6 +258,9 @@ export class SftpConnection {
     clearTimeout(this.#grace);
     this.#options.release();
     this.#account = account;
+    const { address } = this.#options.client;
+    this.#loginId = this.#loginSession.id;
+    this.#options.observer.loggedIn?.({ account, address, method, session: this.#loginId });
     this.#activeAt = monotonicMs();
     this.#logger = this.#logger.child({ account, session: this.#loginSession.id });
     this.#logger.debug("logged in");
@@ -362,6 +367,18 @@ export class SftpConnection {
       ms: Math.round(monotonicMs() - this.#startedAt),
     });
     options.observer.connectionClosed(reason);
+    if (this.#account !== undefined) {
+      const seconds = Math.round(monotonicMs() - this.#startedAt) / 1_000;
+      const { address } = options.client;
+      options.observer.loggedOut?.({
+        account: this.#account,
+        address,
+        session: this.#loginId,
+        reason,
+        detail,
+        seconds,
+      });
+    }
     await Promise.all([...this.#sessions].map((session) => this.#endSession(session, detail)));
     options.onGone(this);
   }

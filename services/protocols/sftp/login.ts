@@ -73,6 +73,7 @@ export function runLogin(options: LoginOptions): void {
       const busy = decision.act === "disconnect" && decision.cause === "busy";
       observer.login(busy ? "busy" : "refused", method);
       const account = context.username.slice(0, LOGGED_NAME_LENGTH);
+      observer.loginRefused?.({ account, address: client.address, method, reason: verdict.reason });
       logger.info("login refused", { account, method, reason: verdict.reason, attempt: state.attempts });
     }
     switch (decision.act) {

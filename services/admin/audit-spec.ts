@@ -1,0 +1,16 @@
+import { z } from "zod";
+import { auditQuerySchema } from "#audit/query.js";
+import type { RouteSpec } from "./route.js";
+
+export const ROUTES_OF_AUDIT: readonly RouteSpec[] = [
+  {
+    method: "GET",
+    path: "/api/v1/audit",
+    id: "searchAudit",
+    summary: "The site's audit log, newest first",
+    access: { scope: "security", role: "viewer" },
+    query: auditQuerySchema,
+    // Records of kinds that come later say more.
+    answers: { 200: z.looseObject({ records: z.array(z.looseObject({})) }) },
+  },
+];
