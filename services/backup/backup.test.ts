@@ -62,7 +62,7 @@ function backupsOf(store: Coordination, ring: KeyRing) {
 }
 
 async function put(store: Coordination, key: string, value: unknown): Promise<void> {
-  await writeConfig(store, [], [{ put: key, value: JSON.stringify(value) }]);
+  await writeConfig(store, [], [{ put: key, value: JSON.stringify(value) }], { record: false });
 }
 
 async function contents(store: Coordination): Promise<Map<string, string>> {
@@ -113,8 +113,16 @@ test("a backup brings its own site back: what was added goes, what was removed a
 test("onto a fresh site with another cluster key: refused without the backup's own, resealed with it; the site's id stays", async () => {
   const from = await newSite();
   const secret = `${keys.configPrefix}profiles/remote`;
-  await put(from.store, secret, { password: seal("hunter2", from.ring, secret) });
-  const past = { replaced: [{ key: secret, before: JSON.stringify({ password: seal("old", from.ring, secret) }) }] };
+  const profile = (sealed: string) => ({
+    id: "remote",
+    protocol: "sftp",
+    host: "remote.example",
+    user: "us",
+    sealed,
+    hostKeys: [`SHA256:${"A".repeat(43)}`],
+  });
+  await put(from.store, secret, profile(seal("hunter2", from.ring, secret)));
+  const past = { replaced: [{ key: secret, before: JSON.stringify(profile(seal("old", from.ring, secret))) }] };
   await from.store.transact({ compare: [], apply: [{ put: "config-history/1", value: JSON.stringify(past) }] });
   const { archive } = await from.backups.make("both");
   const to = await newSite();
@@ -127,11 +135,11 @@ test("onto a fresh site with another cluster key: refused without the backup's o
   const withKey = await pack({ ...whole, parts: new Map([...whole.parts, [PARTS.clusterKey, line]]) });
   await to.backups.restore(withKey, LIVE);
   const restored = await to.store.get(secret);
-  const { password } = JSON.parse(restored?.value ?? "{}") as { password: string };
-  assert.equal(open(password, to.ring, secret).toString(), "hunter2");
+  const { sealed } = JSON.parse(restored?.value ?? "{}") as { sealed: string };
+  assert.equal(open(sealed, to.ring, secret).toString(), "hunter2");
   const history = JSON.parse((await to.store.get("config-history/1"))?.value ?? "{}") as typeof past;
-  const older = JSON.parse(history.replaced[0]?.before ?? "{}") as { password: string };
-  assert.equal(open(older.password, to.ring, secret).toString(), "old", "secrets of the past, too");
+  const older = JSON.parse(history.replaced[0]?.before ?? "{}") as { sealed: string };
+  assert.equal(open(older.sealed, to.ring, secret).toString(), "old", "secrets of the past, too");
   const listing = await to.store.list("config/");
   const decoded = decodeConfig(listing.entries, to.ring);
   const original = decodeConfig((await from.store.list("config/")).entries, from.ring);
