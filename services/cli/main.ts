@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from "commander";
+import { addAccountSetCommand } from "./commands/account-set.js";
 import { addAccountCommands } from "./commands/accounts.js";
 import { addBundleCommands } from "./commands/bundle.js";
 import { addConfigCommands } from "./commands/config.js";
@@ -22,6 +23,7 @@ const program = new Command("longshore")
 addSiteCommands(program);
 addNodeCommands(program);
 addAccountCommands(program);
+addAccountSetCommand(program);
 addGroupCommands(program);
 addFolderCommands(program);
 addKeyCommands(program);
