@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from "commander";
+import { addAccountSetCommand } from "./commands/account-set.js";
 import { addAccountCommands } from "./commands/accounts.js";
 import { addAdministratorCommands } from "./commands/administrators.js";
 import { addAuditCommands } from "./commands/audit.js";
@@ -30,6 +31,7 @@ addNodeCommands(program);
 addAccountCommands(program);
 addAdministratorCommands(program);
 addSecurityCommands(program);
+addAccountSetCommand(program);
 addGroupCommands(program);
 addFolderCommands(program);
 addKeyCommands(program);

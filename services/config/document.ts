@@ -1,3 +1,4 @@
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { z } from "zod";
 import { type KeyRing, open, SealError, seal } from "#lib/seal.js";
 import type { ConfigModel } from "./check.js";
@@ -145,6 +146,12 @@ export function entryFrom<K extends Kind>(
   }
   const parsed = rules.schema.safeParse(fields);
   if (!parsed.success) return { faults: [...faults, ...faultsOf(parsed.error)] };
+  if (kind === "certificate" && sealed.value !== undefined) {
+    const certificate = parsed.data as ByKind["certificate"];
+    if (sealed.value !== before?.sealed || certificate.chain !== before?.chain) {
+      faults.push(...privateKeyFaults(certificate, open(sealed.value, ring, keyOf(kind, name))));
+    }
+  }
   return faults.length > 0 ? { faults } : { value: parsed.data, faults };
 }
 
@@ -170,6 +177,16 @@ function sealedFrom(
   } catch (error) {
     if (!(error instanceof SealError)) throw error;
     return { fault: { path: "sealed", message: error.message } };
+  }
+}
+
+/** A certificate with a stranger's key would be found out by the first client that connects. */
+function privateKeyFaults({ chain }: ByKind["certificate"], privateKey: Buffer): Fault[] {
+  try {
+    if (new X509Certificate(chain).checkPrivateKey(createPrivateKey(privateKey))) return [];
+    return [{ path: "secret", message: "isn't the private key of the chain's first certificate" }];
+  } catch {
+    return [{ path: "secret", message: "isn't a private key in PEM without a passphrase, or the chain isn't one" }];
   }
 }
 

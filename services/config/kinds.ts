@@ -137,7 +137,7 @@ function assertNamed(kind: Kind, name: string, value: object): void {
 }
 
 /** Leaves out what the schema doesn't know, wherever it is, and nothing else. Throws ZodError. */
-function parseTolerantly<T>(schema: z.ZodType<T>, fields: Record<string, unknown>): T {
+function parseTolerantly<T>(schema: z.ZodType<T>, fields: Readonly<Record<string, unknown>>): T {
   const copy = structuredClone(fields);
   // Each round removes at least one field of each strict object that has unknown ones: depth bounds the rounds.
   for (let round = 0; round < 16; round++) {

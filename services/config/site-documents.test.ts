@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -109,6 +111,26 @@ test("secrets are sealed for their place, stay when they are the same, and anoth
   assert.deepEqual(removed.changes[0]?.fields, [{ field: "sealed", before: "(secret)" }]);
   const { entries } = await coordination.list("");
   assert.ok(!entries.some(({ value }) => value.includes('private"')));
+});
+
+test("a certificate takes the private key that is its own, and no other", async (t) => {
+  const { documents } = await site(t);
+  const [own, other] = [0, 1].map(() => {
+    const directory = mkdtempSync(join(tmpdir(), "longshore-certificate-"));
+    t.after(() => rmSync(directory, { recursive: true }));
+    const at = (name: string) => join(directory, name);
+    const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
+    const files = ["-keyout", at("key"), "-out", at("chain")];
+    execFileSync("openssl", ["req", "-x509", "-nodes", "-subj", "/CN=t", ...curve, ...files], { stdio: "ignore" });
+    return { chain: readFileSync(at("chain"), "utf8"), secret: readFileSync(at("key"), "utf8") };
+  });
+  assert.ok(own && other);
+  const put = (fields: object) => documents.put("certificate", "web", { ...fields }, undefined, note);
+  assert.ok((await put(own)).value.sealed);
+  await assert.rejects(put({ ...own, secret: other.secret }), faultPaths(["secret"]));
+  await assert.rejects(put({ chain: own.chain, secret: "no key" }), faultPaths(["secret"]));
+  await assert.rejects(put({ chain: other.chain }), faultPaths(["secret"]), "the old key under a new chain");
+  await assert.rejects(put({ chain: "no chain" }), InvalidConfigError);
 });
 
 test("a reference can't be left dangling: what is referred to can't be removed", async (t) => {

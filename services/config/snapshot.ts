@@ -141,11 +141,17 @@ function digestOf(value: Decodable): string {
   return createHash("sha256").update(canonicalJson(value)).digest("hex");
 }
 
+/** By hand: JSON.stringify with a replacer takes several times as long, and a site has 100,000 accounts to start with. */
 export function canonicalJson(value: unknown): string {
-  return JSON.stringify(value, (_name, part: unknown) => {
-    if (typeof part !== "object" || part === null || Array.isArray(part)) return part;
-    return Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)));
-  });
+  if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? "undefined";
+  if (Array.isArray(value)) return `[${value.map((part) => canonicalJson(part)).join()}]`;
+  const fields = value as Readonly<Record<string, unknown>>;
+  let text = "";
+  for (const name of Object.keys(fields).sort()) {
+    const part = fields[name];
+    if (part !== undefined) text += `${text === "" ? "" : ","}${JSON.stringify(name)}:${canonicalJson(part)}`;
+  }
+  return `{${text}}`;
 }
 
 function deepFreeze<T>(value: T): T {

@@ -58,6 +58,24 @@ test("groups are made, changed field by field, shown and removed; one that is in
   assert.equal((await cli("group", "set", "bad", "--home", "../x")).code, EXIT.usage);
 });
 
+test("an account is changed field by field; what isn't given stays, its password too", async () => {
+  await ok("account", "set", "ann", "--mail", "ann@example.org", "--max-sessions", "7", "--disable");
+  const read = async () => (await asJson("account", "show", "ann")) as unknown as Record<string, unknown>;
+  const ann = await read();
+  assert.deepEqual(
+    [ann.mail, ann.maxSessions, ann.enabled, ann.groups, ann.hasPassword],
+    ["ann@example.org", 7, false, ["partners"], true],
+  );
+  await ok("account", "set", "ann", "--enable", "--allow", "list", "--no-group");
+  const changed = await read();
+  assert.deepEqual([changed.enabled, changed.groups, changed.mail], [true, [], "ann@example.org"]);
+  assert.deepEqual(changed.permissions, [{ path: "/", allow: ["list"] }]);
+  await ok("account", "set", "ann", "--no-allow", "--group", "partners");
+  assert.equal((await read()).permissions, undefined);
+  assert.equal((await cli("account", "set", "none", "--enable")).code, EXIT.notFound);
+  assert.equal((await cli("account", "set", "ann", "--group", "none")).code, EXIT.usage);
+});
+
 test("folders are set and removed on accounts and groups", async () => {
   await ok("folder", "set", "/in", "--group", "partners", "--target", "common/in", "--quota", "2G");
   await ok("folder", "set", "/out", "--account", "ann", "--target", "common/out", "--allow", "list", "read");

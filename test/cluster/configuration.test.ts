@@ -110,7 +110,8 @@ test("a change of a group's permissions and folders is in force in running sessi
 
 test("20 administrators change the same and different entries through all nodes while one is killed: no update is lost, none is half", async () => {
   const WRITERS = 20;
-  const EACH = 4;
+  /** Few enough that the history, which the checker reads, holds all of it. */
+  const EACH = 3;
   await write("/api/v1/groups/counter", { maxSessions: 1 });
   const pair = (n: number) => ({ groups: { one: { maxSessions: n }, two: { maxSessions: n } } });
   await write("/api/v1/config?prune=false", pair(1));
@@ -133,10 +134,12 @@ test("20 administrators change the same and different entries through all nodes 
         body: { ...read.body, maxSessions: next },
         headers: { "if-match": read.etag ?? "" },
       });
-      if (answer.status === 200) {
-        acknowledged.push(next);
-        left -= 1;
-      } else assert.ok([0, 412, 503, 504].includes(answer.status), `${answer.status} ${answer.text}`);
+      if (answer.status !== 200) {
+        assert.ok([0, 412, 503, 504].includes(answer.status), `${answer.status} ${answer.text}`);
+        continue;
+      }
+      acknowledged.push(next);
+      left -= 1;
       await at(node).ask(`/api/v1/accounts/own-${id}`, { method: "PUT", body: { description: String(left) } });
       if (id < 3) await at(node).ask("/api/v1/config?prune=false", { method: "PUT", body: pair(id * EACH + left + 2) });
     }
@@ -173,7 +176,7 @@ test("20 administrators change the same and different entries through all nodes 
   const values = [...replaced, last];
   assert.deepEqual(
     values,
-    values.map((_, index) => (values[0] ?? 0) + index),
+    values.map((_, index) => index),
     "an update was lost",
   );
   assert.equal(new Set(acknowledged).size, acknowledged.length, "two writers were told the same");
