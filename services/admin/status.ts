@@ -3,7 +3,7 @@ import type { AdminParts } from "./contract.js";
 import { HttpError } from "./errors.js";
 
 /** The site at a glance: this node, what it sees of the others, and the configuration in force. */
-export function statusRoutes(router: Router, { node, members, coordinator }: AdminParts): void {
+export function statusRoutes(router: Router, { node, members, coordinator, audit }: AdminParts): void {
   router.get("/api/v1/status", (ctx) => {
     const { state, reasons } = node.state();
     const { revision, hash, lagMs, faults, trouble } = node.config();
@@ -26,6 +26,7 @@ export function statusRoutes(router: Router, { node, members, coordinator }: Adm
         time: Date.now(),
         load: node.load(),
         storage: node.storage() ?? null,
+        audit: { problem: audit?.problem() ?? null, warning: audit?.warning() ?? null },
       },
       config: { revision, hash, lagMs: Math.round(lagMs), faults, trouble: trouble ?? null },
       coordinator: coordinator?.holder() ?? null,
