@@ -8,6 +8,7 @@ import { openSpool, type Spool } from "#audit/spool.js";
 import type { NodeIdentity } from "#cluster/contract.js";
 import { asLongshoreError, LongshoreError } from "#lib/errors.js";
 import type { Logger } from "#lib/logger.js";
+import { Semaphore } from "#lib/semaphore.js";
 
 export interface NodeAuditOptions {
   readonly identity: NodeIdentity;
@@ -56,6 +57,8 @@ export function createNodeAudit(options: NodeAuditOptions): NodeAudit {
   const { identity, logger } = options;
   const directory = join(options.dataDirectory, "audit");
   const onStorage = join(options.storagePath, AUDIT_ON_STORAGE);
+  // one at a time: each may hold a segment in memory
+  const searches = new Semaphore(1, 8);
   const early: AuditEntry[] = [];
   let spool: Spool | undefined;
   let shipper: Shipper | undefined;
@@ -148,7 +151,7 @@ export function createNodeAudit(options: NodeAuditOptions): NodeAudit {
         chainErrors: spool.chainErrors + shipper.damaged,
       };
     },
-    search: (query, signal) => searchAudit(onStorage, query, signal),
+    search: (query, signal) => searches.run(() => searchAudit(onStorage, query, signal)),
     stop() {
       stopped ??= (async () => {
         clearInterval(timer);
