@@ -7,6 +7,10 @@ import { HttpError } from "./errors.js";
 /** What the admin API needs to search the site's audit log. */
 export interface AuditSearch {
   search(query: AuditQuery, signal: AbortSignal): Promise<Found>;
+  /** Why nothing can be recorded here; undefined while all is well. */
+  problem(): string | undefined;
+  /** What an operator should look at, though records are still kept. */
+  warning(): string | undefined;
 }
 
 /** Of one answer; the command line asks again with `until` for more. */

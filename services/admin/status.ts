@@ -3,7 +3,7 @@ import type { AdminParts } from "./contract.js";
 import { convergenceOf, createWaiting, mismatchesOf } from "./convergence.js";
 
 /** The site at a glance: this node, what it sees of the others, and the configuration in force. */
-export function statusRoutes(router: Router, { node, members, coordinator }: AdminParts): void {
+export function statusRoutes(router: Router, { node, members, coordinator, audit }: AdminParts): void {
   const waiting = createWaiting(members);
 
   router.get("/api/v1/status", (ctx) => {
@@ -28,6 +28,7 @@ export function statusRoutes(router: Router, { node, members, coordinator }: Adm
         time: Date.now(),
         load: node.load(),
         storage: node.storage() ?? null,
+        audit: { problem: audit?.problem() ?? null, warning: audit?.warning() ?? null },
       },
       config: {
         revision,

@@ -108,6 +108,15 @@ test("a line that is dropped, doubled or moved shows", () => {
   }
 });
 
+test("a line that somebody wrote anew, whole and with the right number, shows at the next one", () => {
+  const entries = Array.from({ length: 4 }, (_, i) => ({ kind: "login", what: `${i}`, outcome: "ok" }) as const);
+  const lines = chainOf(entries);
+  const [, before] = chainOf(entries.slice(0, 2)).map((line) => checkLine(Buffer.from(line), undefined));
+  assert.ok(before !== undefined && before.fault === undefined);
+  const forged = sealLine({ kind: "login", what: "forged", outcome: "ok" }, before.position, "alpha", AT).line;
+  assert.equal(standing(contentOf(lines.with(2, forged))), 3);
+});
+
 test("an append that was cut short is told from damage in the middle", () => {
   const lines = chainOf(Array.from({ length: 4 }, (_, i) => ({ kind: "login", what: `${i}`, outcome: "ok" }) as const));
   const content = contentOf(lines);

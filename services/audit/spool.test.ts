@@ -158,3 +158,17 @@ test("verify names what is wrong: missing first segments, a missing middle one, 
   appendFileSync(join(directory, files.at(-1) ?? ""), "{}\n");
   assert.equal((await verifyAudit(directory)).chains[0]?.fault?.fault, "not-a-record");
 });
+
+test("a change that is on the record of two nodes is told as a repeat, and is no fault", async (t) => {
+  const site = scratch(t);
+  const upload = { kind: "transfer", what: "upload", outcome: "complete", path: "/in/x", transfer: "s-1" } as const;
+  for (const id of ["0f8e7d6c-1111-4222-8333-444455556666", "0f8e7d6c-1111-4222-8333-444455557777"]) {
+    const spool = await spoolIn(join(site, id));
+    await spool.recordDurably({ ...upload, op: "inc-1" });
+    await spool.recordDurably({ ...upload, op: `${id}-2`, transfer: "s-1" });
+    await spool.close();
+  }
+  const { repeats, whole } = await verifyAudit(site);
+  assert.deepEqual(repeats, [{ op: "inc-1", transfer: "s-1", path: "/in/x" }]);
+  assert.ok(whole);
+});

@@ -2,11 +2,13 @@ import { mkdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { AUDIT_ON_STORAGE, type AuditEntry, type AuditSink } from "#audit/contract.js";
 import { type AuditQuery, type Found, searchAudit } from "#audit/query.js";
+import { createRefusalFilter } from "#audit/refusals.js";
 import { createShipper, type Shipper } from "#audit/ship.js";
 import { openSpool, type Spool } from "#audit/spool.js";
 import type { NodeIdentity } from "#cluster/contract.js";
 import { asLongshoreError, LongshoreError } from "#lib/errors.js";
 import type { Logger } from "#lib/logger.js";
+import { Semaphore } from "#lib/semaphore.js";
 
 export interface NodeAuditOptions {
   readonly identity: NodeIdentity;
@@ -45,6 +47,7 @@ export interface NodeAudit extends AuditSink {
 /** A node that waits for its store tells little: its own states. */
 const MOST_EARLY = 1_000;
 const LOOK_MS = 10_000;
+const REFUSALS_MS = 60_000;
 /** Below so much free space on the node's own disk it says so. */
 const LOW_SPACE_BYTES = 256 << 20;
 /** Unshipped for so long: the storage takes nothing. */
@@ -54,10 +57,14 @@ export function createNodeAudit(options: NodeAuditOptions): NodeAudit {
   const { identity, logger } = options;
   const directory = join(options.dataDirectory, "audit");
   const onStorage = join(options.storagePath, AUDIT_ON_STORAGE);
+  // one at a time: each may hold a segment in memory
+  const searches = new Semaphore(1, 8);
   const early: AuditEntry[] = [];
   let spool: Spool | undefined;
   let shipper: Shipper | undefined;
+  const refusals = createRefusalFilter();
   let timer: NodeJS.Timeout | undefined;
+  let period: NodeJS.Timeout | undefined;
   let freeBytes: number | undefined;
   let saidWarning: string | undefined;
   let stopped: Promise<void> | undefined;
@@ -69,6 +76,9 @@ export function createNodeAudit(options: NodeAuditOptions): NodeAudit {
     const lagMs = shipper?.lagMs() ?? 0;
     if (lagMs < LATE_MS) return undefined;
     return `audit records wait on this node for ${Math.round(lagMs / 1_000)} s: the shared storage doesn't take them`;
+  };
+  const concludeRefusals = () => {
+    for (const entry of refusals.conclude()) spool?.record(entry);
   };
   const look = async () => {
     freeBytes = await statfs(directory).then(
@@ -115,9 +125,12 @@ export function createNodeAudit(options: NodeAuditOptions): NodeAudit {
       for (const entry of early.splice(0)) spool.record(entry);
       shipper.start();
       timer = setInterval(() => void look(), LOOK_MS).unref();
+      period = setInterval(concludeRefusals, REFUSALS_MS).unref();
       await look();
     },
-    record(entry) {
+    record(asked) {
+      const entry = asked.kind === "login-refused" ? refusals.admit(asked) : asked;
+      if (entry === undefined) return;
       if (spool !== undefined) spool.record(entry);
       else if (early.length < MOST_EARLY) early.push(entry);
     },
@@ -138,10 +151,12 @@ export function createNodeAudit(options: NodeAuditOptions): NodeAudit {
         chainErrors: spool.chainErrors + shipper.damaged,
       };
     },
-    search: (query, signal) => searchAudit(onStorage, query, signal),
+    search: (query, signal) => searches.run(() => searchAudit(onStorage, query, signal)),
     stop() {
       stopped ??= (async () => {
         clearInterval(timer);
+        clearInterval(period);
+        concludeRefusals();
         await spool
           ?.recordDurably({ kind: "stop", what: "stop", outcome: "ok", who: identity.name }, 1_000)
           .catch(() => {});
