@@ -63,6 +63,7 @@ export const status = z.strictObject({
     storage: z
       .looseObject({ healthy: z.boolean(), problem: z.string().optional(), freeBytes: z.number().optional() })
       .nullable(),
+    audit: z.strictObject({ problem: z.string().nullable(), warning: z.string().nullable() }),
   }),
   config: z.strictObject({
     revision,
@@ -74,6 +75,9 @@ export const status = z.strictObject({
       .array(z.string())
       .meta({ description: "Names of nodes that have this node's revision in force, but not its hash." }),
   }),
+  coordinator: z
+    .strictObject({ incarnation: z.string(), id: z.string(), name: z.string(), since: z.number(), generation: z.int() })
+    .nullable(),
   sessions: z.number(),
   transfers: z.number(),
   nodes: z.array(node),
@@ -118,7 +122,9 @@ const said = { revision: z.unknown().optional() };
 export const site = siteSchema.extend({ revision });
 export const siteBody = siteSchema.extend(said);
 
-export const account = accountSchema.omit({ passwordHash: true }).extend({ hasPassword: z.boolean(), revision });
+export const account = accountSchema
+  .omit({ passwordHash: true, passwordHistory: true })
+  .extend({ hasPassword: z.boolean(), revision });
 export const accountBody = accountSchema
   .extend({
     name: accountSchema.shape.name.optional().meta({ description: "As in the address." }),
