@@ -6,6 +6,7 @@ import type { Verdict, Verifier } from "./contract.js";
 import { lifeFault } from "./life.js";
 import { verifyPassword } from "./passwords.js";
 import { KeyRing } from "./public-keys.js";
+import { VerifiedPasswords } from "./verified-passwords.js";
 
 export interface VerifierOptions {
   readonly config: ConfigView;
@@ -30,13 +31,16 @@ function refused(reason: string): Verdict {
 export function createVerifier({ config, logger }: VerifierOptions): Verifier {
   const keys = new KeyRing((account, reason) => logger?.warn("unusable public key in an account", { account, reason }));
 
+  const verified = new VerifiedPasswords();
+
   const accountOf = (name: string): Account | undefined => effectiveAccount(config.snapshot(), name);
 
   return {
     async password(name, password) {
       // The check runs for every name, so that its time tells neither unknown, disabled nor key-only accounts apart.
       const storedHash = accountOf(name)?.passwordHash;
-      const match = await verifyPassword(storedHash, password);
+      const recent = storedHash !== undefined && verified.isKnown(name, storedHash, password);
+      const match = recent ? "match" : await verifyPassword(storedHash, password);
       if (match === "busy") return refused(BUSY);
       const account = accountOf(name);
       if (account === undefined) return refused("unknown account");
@@ -46,10 +50,10 @@ export function createVerifier({ config, logger }: VerifierOptions): Verifier {
       if (account.passwordHash === undefined) return refused("the account has no password");
       if (match === "unusable") return refused("the account's password hash is unusable; set the password again");
       if (account.passwordHash !== storedHash) return refused("the password was changed during the check");
-      const credential = { kind: "password", hash: storedHash } as const;
-      return match === "match"
-        ? { accepted: true, account, method: "password", credential }
-        : refused("wrong password");
+      if (match !== "match") return refused("wrong password");
+      const forMs = config.snapshot().site.security.passwordCacheSeconds * 1_000;
+      if (!recent) verified.remember(name, storedHash, password, forMs);
+      return { accepted: true, account, method: "password", credential: { kind: "password", hash: storedHash } };
     },
 
     async publicKey(name, { algorithm, blob, signature, signed, hashAlgorithm }) {

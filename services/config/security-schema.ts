@@ -27,6 +27,11 @@ export const securitySchema = z.strictObject({
   lockoutSeconds: escalation.default(ESCALATION),
   /** So long after its end a ban or lockout is remembered, so that the next one takes longer. */
   forgetHours: z.int().min(1).max(8_760).default(168),
+  /**
+   * So long a password that was right isn't checked with argon2 again, on the node that checked it. 0: it always is. A
+   * changed password counts at once in any case.
+   */
+  passwordCacheSeconds: z.int().min(0).max(3_600).default(60),
   /** Never banned nor slowed down, besides the balancers: e.g. a partner's NAT address with many users behind it. */
   neverBan: networksSchema.default([]),
 });
