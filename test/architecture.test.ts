@@ -63,6 +63,11 @@ const packageRules: readonly PackageRule[] = [
     why: "dashboards are generated, and committed as JSON",
   },
   {
+    packages: ["yaml"],
+    allowed: /^(services\/cli\/|test\/)/,
+    why: "nodes speak JSON; YAML is for people",
+  },
+  {
     packages: ["@node-rs/argon2"],
     allowed: /^(services\/auth\/|test\/)/,
     why: "password hashing has one place",

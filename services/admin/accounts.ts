@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { StoredAccount } from "#config/accounts.js";
 import { InvalidConfigError, StaleRevisionError } from "#config/errors.js";
 import type { Expectation } from "#config/write.js";
+import { actorOf } from "./actor.js";
 import { noteChange } from "./audit-trail.js";
 import { entityTag, preconditionOf, readJson } from "./body.js";
 import type { AdminParts } from "./contract.js";
@@ -35,7 +36,7 @@ export function accountsRoutes(router: Router, { accounts, site, logger }: Admin
     const name = String(ctx.params.name);
     const expected = preconditionOf(ctx.headers);
     const { password, ...fields } = fieldsOf(await readJson(ctx.req, BODY_LIMIT), name);
-    const { stored, before } = await write(name, fields, password, expected);
+    const { stored, before } = await write(name, fields, password, expected, actorOf(ctx));
     logger.info("an account was written", { account: name, revision: stored.revision });
     noteChange(ctx, before && shown(before), shown(stored));
     ctx.status = before === undefined ? 201 : 200;
@@ -48,6 +49,7 @@ export function accountsRoutes(router: Router, { accounts, site, logger }: Admin
     fields: Record<string, unknown>,
     password: string | null | undefined,
     expected: Expectation | undefined,
+    by: string,
   ) => {
     const history = typeof password === "string" ? (await site.get()).site.accountLife.passwordHistory : 0;
     for (let tried = 1; ; tried++) {
@@ -62,7 +64,7 @@ export function accountsRoutes(router: Router, { accounts, site, logger }: Admin
       // A password that is kept was read just now: the write demands that nobody changed it since.
       const demand = expected ?? (kept === undefined ? undefined : before?.revision);
       try {
-        return { stored: await accounts.put(account, demand), before };
+        return { stored: await accounts.put(account, demand, { by }), before };
       } catch (error) {
         if (!(error instanceof StaleRevisionError) || expected !== undefined || tried >= TRIES) throw error;
       }
@@ -74,7 +76,7 @@ export function accountsRoutes(router: Router, { accounts, site, logger }: Admin
     const expected = preconditionOf(ctx.headers);
     if (expected === "absent") throw new HttpError(400, "Malformed precondition", "an absent account can't be deleted");
     const before = await accounts.get(name).catch(() => undefined);
-    if (!(await accounts.delete(name, expected))) throw notFound(name);
+    if (!(await accounts.delete(name, expected, { by: actorOf(ctx) }))) throw notFound(name);
     noteChange(ctx, before && shown(before), null);
     logger.info("an account was deleted", { account: name });
     ctx.status = 204;

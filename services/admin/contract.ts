@@ -5,6 +5,7 @@ import type { Intents } from "#cluster/intents.js";
 import type { MembersView } from "#cluster/members.js";
 import type { Accounts } from "#config/accounts.js";
 import type { SiteSettings } from "#config/site.js";
+import type { SiteDocuments } from "#config/site-documents.js";
 import type { ConfigStatus } from "#config/view.js";
 import type { Logger } from "#lib/logger.js";
 import type { AuditSearch } from "./audit.js";
@@ -18,6 +19,8 @@ export interface NodeView {
   incarnation(): string | undefined;
   leaseUsable(): boolean;
   config(): ConfigStatus;
+  /** Ids of the cluster keys that it has, the one that it seals with first. */
+  sealKeys(): readonly string[];
   load(): NodeLoad;
   /** Open connections, by the client's own address; `account` is undefined before the login. */
   clients(): readonly { readonly address: string; readonly port: number; readonly account: string | undefined }[];
@@ -33,6 +36,7 @@ export interface AdminParts {
   readonly members: MembersView;
   readonly accounts: Accounts;
   readonly site: SiteSettings;
+  readonly documents: SiteDocuments;
   readonly intents: Intents;
   readonly audit?: AuditSink & AuditSearch;
   /** Seals a secret for the entry under this store key. */

@@ -6,7 +6,9 @@ import { LongshoreError, systemCode } from "#lib/errors.js";
 import { accountsRoutes } from "./accounts.js";
 import { auditRoutes } from "./audit.js";
 import { auditTrail } from "./audit-trail.js";
+import { configurationRoutes } from "./configuration.js";
 import type { AdminParts } from "./contract.js";
+import { entriesRoutes } from "./entries.js";
 import { HttpError, problemOf } from "./errors.js";
 import { healthRoutes } from "./health.js";
 import { metricsRoutes } from "./metrics.js";
@@ -49,6 +51,7 @@ export function createAdmin(options: AdminOptions): Admin {
   ]) {
     routes(router, options);
   }
+  for (const routes of [entriesRoutes, configurationRoutes]) routes(router, options);
 
   app.use(async (ctx, next) => {
     ctx.set("x-content-type-options", "nosniff");

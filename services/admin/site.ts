@@ -1,5 +1,6 @@
 import type Router from "@koa/router";
 import { keys } from "#coordination/keys.js";
+import { actorOf } from "./actor.js";
 import { noteChange } from "./audit-trail.js";
 import { entityTag, preconditionOf, readJson } from "./body.js";
 import type { AdminParts } from "./contract.js";
@@ -22,7 +23,7 @@ export function siteRoutes(router: Router, { site, seal, logger }: AdminParts): 
     }
     const body = withSealedMail(await readJson(ctx.req, BODY_LIMIT), seal);
     const before = (await site.get()).site;
-    const stored = await site.put(withoutRevision(body), expected);
+    const stored = await site.put(withoutRevision(body), expected, { by: actorOf(ctx) });
     noteChange(ctx, before, stored.site);
     logger.info("the site's settings were written", { revision: stored.revision });
     ctx.set("etag", entityTag(stored.revision));

@@ -4,6 +4,7 @@ import { generateKeyPairSync, type KeyObject, sign } from "node:crypto";
 import { test } from "node:test";
 import type { ConfigView, Snapshot } from "#config/contract.js";
 import { type Account, accountSchema, siteSchema } from "#config/schema.js";
+import { noEntries } from "#config/snapshot.js";
 import type { Verdict } from "./contract.js";
 import { hashPassword } from "./passwords.js";
 import { parsePublicKey } from "./public-keys.js";
@@ -20,6 +21,7 @@ function configOf(
   const make = (of: readonly object[]): Snapshot => ({
     revision: 1,
     hash: "",
+    ...noEntries(),
     site: siteSchema.parse({ id: "6f2c1a52-6f0b-4b2a-9a57-3a1f3a1f3a1f", name: "t", sftp: { legacyAlgorithms } }),
     accounts: new Map(
       of.map((entry): [string, Account] => [accountSchema.parse(entry).name, accountSchema.parse(entry)]),

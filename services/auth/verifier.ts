@@ -1,4 +1,5 @@
 import type { ConfigView } from "#config/contract.js";
+import { effectiveAccount } from "#config/effective.js";
 import type { Account } from "#config/schema.js";
 import type { Logger } from "#lib/logger.js";
 import type { Verdict, Verifier } from "./contract.js";
@@ -29,7 +30,7 @@ function refused(reason: string): Verdict {
 export function createVerifier({ config, logger }: VerifierOptions): Verifier {
   const keys = new KeyRing((account, reason) => logger?.warn("unusable public key in an account", { account, reason }));
 
-  const accountOf = (name: string): Account | undefined => config.snapshot().accounts.get(name);
+  const accountOf = (name: string): Account | undefined => effectiveAccount(config.snapshot(), name);
 
   return {
     async password(name, password) {

@@ -1,10 +1,15 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from "commander";
+import { addAccountSetCommand } from "./commands/account-set.js";
 import { addAccountCommands } from "./commands/accounts.js";
 import { addAuditCommands } from "./commands/audit.js";
 import { addBundleCommands } from "./commands/bundle.js";
+import { addConfigCommands } from "./commands/config.js";
 import { addContainerCommands } from "./commands/container.js";
 import { addDoctorCommand } from "./commands/doctor.js";
+import { addFolderCommands } from "./commands/folders.js";
+import { addGroupCommands } from "./commands/groups.js";
+import { addKeyCommands } from "./commands/keys.js";
 import { addNodeCommands } from "./commands/nodes.js";
 import { addSiteCommands } from "./commands/site.js";
 import { EXIT, exitCodeOf, messageOf } from "./errors.js";
@@ -19,6 +24,11 @@ const program = new Command("longshore")
 addSiteCommands(program);
 addNodeCommands(program);
 addAccountCommands(program);
+addAccountSetCommand(program);
+addGroupCommands(program);
+addFolderCommands(program);
+addKeyCommands(program);
+addConfigCommands(program);
 addBundleCommands(program);
 addDoctorCommand(program);
 addAuditCommands(program);

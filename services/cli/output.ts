@@ -32,6 +32,6 @@ export function size(count: number): string {
 }
 
 /** A terminal would obey control characters. */
-function printable(text: string): string {
+export function printable(text: string): string {
   return text.replace(/\p{Cc}/gu, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`);
 }

@@ -39,6 +39,8 @@ export interface Heartbeat {
   /** How long the node has known that its configuration may be behind, in milliseconds; 0: it isn't. */
   readonly lagMs: number;
   readonly load: NodeLoad;
+  /** Ids of the cluster keys that it has, the one that it seals with first. */
+  readonly sealKeys?: readonly string[];
 }
 
 /** `nodes/<id>` in the store. Not strict: during an upgrade newer nodes say more than older ones know. */
@@ -56,6 +58,7 @@ export const nodeRecordSchema = z.object({
   hash: z.string(),
   lagMs: z.number(),
   load: z.object({ sessions: z.number(), transfers: z.number(), bytesPerSecond: z.number() }),
+  sealKeys: z.array(z.string()).optional(),
   /** Wall clock of the node, milliseconds since 1970. */
   at: z.number(),
 });

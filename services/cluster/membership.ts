@@ -300,7 +300,7 @@ class Member implements Membership {
 
   #record(incarnation: string): string {
     const { id, name, slot, labels, version, addresses } = this.#identity;
-    const { state, reasons, revision, hash, lagMs, load } = this.#options.heartbeat();
+    const { state, reasons, revision, hash, lagMs, load, sealKeys } = this.#options.heartbeat();
     const record: NodeRecord = {
       id,
       name,
@@ -315,6 +315,7 @@ class Member implements Membership {
       hash,
       lagMs: Math.round(lagMs),
       load,
+      ...(sealKeys === undefined ? {} : { sealKeys: [...sealKeys] }),
       at: Date.now(),
     };
     return JSON.stringify(record);

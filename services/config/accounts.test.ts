@@ -19,7 +19,8 @@ function faultsIn(input: unknown): readonly string[] {
 test("an account needs no more than its name", () => {
   const account = validateAccount({ name: "ann" });
   assert.equal(account.enabled, true);
-  assert.equal(account.permissions[0]?.path, "/");
+  assert.equal(account.permissions, undefined);
+  assert.deepEqual(account.groups, []);
 });
 
 test("each fault is named with its path", () => {

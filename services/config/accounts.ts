@@ -1,9 +1,12 @@
+import { ZodError } from "zod";
 import type { Coordination, Entry } from "#coordination/contract.js";
 import { OutcomeUnknownError } from "#coordination/errors.js";
 import { keys } from "#coordination/keys.js";
 import { LongshoreError } from "#lib/errors.js";
+import { accountFaults, valueFaults } from "./check.js";
 import { faultsOf, InvalidConfigError, StaleRevisionError } from "./errors.js";
-import { publicKeyFault } from "./public-key.js";
+import type { ChangeNote } from "./history.js";
+import { decodeValue, encodeValue, isNewerForm, NEWER_FORM } from "./kinds.js";
 import { type Account, accountNameSchema, accountSchema } from "./schema.js";
 import { type Expectation, expectationOf, writeConfig } from "./write.js";
 
@@ -20,12 +23,13 @@ export interface Accounts {
   /** Sorted by name. Entries that aren't valid are left out; the config view reports them. */
   list(): Promise<readonly StoredAccount[]>;
   /**
-   * Creates or replaces, by compare-and-set. Without `expected` the last writer wins, still atomically. Throws
-   * `InvalidConfigError`, `StaleRevisionError`, `StoreUnavailableError`, `OutcomeUnknownError` (read again to see).
+   * Creates or replaces, by compare-and-set, together with the groups that it names. Without `expected` the last writer
+   * wins, still atomically. Throws `InvalidConfigError`, `StaleRevisionError`, `StoreUnavailableError`,
+   * `OutcomeUnknownError` (read again to see).
    */
-  put(account: unknown, expected?: Expectation): Promise<StoredAccount>;
+  put(account: unknown, expected?: Expectation, note?: ChangeNote): Promise<StoredAccount>;
   /** False where there was none. Throws as `put`. */
-  delete(name: string, expected?: number): Promise<boolean>;
+  delete(name: string, expected?: number, note?: ChangeNote): Promise<boolean>;
 }
 
 /** A writer without expectations tries so often against others before it gives up. */
@@ -37,6 +41,15 @@ export function createAccounts(options: { readonly coordination: Coordination })
   const read = async (name: string): Promise<Entry | undefined> =>
     // A name that can't be one has no entry; asking the store with it might ask for something else.
     accountNameSchema.safeParse(name).success ? await coordination.get(keys.account(name)) : undefined;
+
+  const groupsOf = (account: Account) =>
+    Promise.all(
+      account.groups.map(async (name) => {
+        const entry = await coordination.get(keys.group(name));
+        const group = entry && decodeValue("group", name, entry.value);
+        return entry && group && { key: entry.key, revision: entry.modRevision, group };
+      }),
+    );
 
   return {
     async get(name) {
@@ -55,16 +68,37 @@ export function createAccounts(options: { readonly coordination: Coordination })
       });
     },
 
-    async put(input, expected) {
+    async put(input, expected, note) {
       const account = validateAccount(input);
       const key = keys.account(account.name);
-      const value = JSON.stringify(account);
+      const value = encodeValue("account", account);
       return await settled(expected, async (demand) => {
-        const current = demand ?? (await coordination.get(key))?.modRevision ?? "absent";
+        const [entry, groups] = await Promise.all([coordination.get(key), groupsOf(account)]);
+        const current = demand ?? entry?.modRevision ?? "absent";
+        const faults = [
+          ...accountFaults(
+            account,
+            groups.map((each) => each?.group),
+          ),
+          ...(entry !== undefined && isNewerForm("account", entry.value) ? [NEWER_FORM] : []),
+        ];
+        // A stale writer hears that first: what he wrote may be valid against what is there now, or not.
+        if (faults.length > 0 && (demand === undefined || demand === (entry?.modRevision ?? "absent"))) {
+          throw new InvalidConfigError("the account isn't valid", faults);
+        }
+        const compare = [
+          expectationOf(key, current),
+          // What was checked must still hold when it is written: no group may vanish in between.
+          ...groups.flatMap((each) => (each === undefined ? [] : [expectationOf(each.key, each.revision)])),
+        ];
+        const before = new Map(entry === undefined ? [] : [[key, entry]]);
         try {
-          const result = await writeConfig(coordination, [expectationOf(key, current)], [{ put: key, value }]);
-          if (!result.applied) throw new StaleRevisionError(`account ${account.name}`, foundRevision(result.found));
-          return { account, revision: result.revision };
+          const result = await writeConfig(coordination, compare, [{ put: key, value }], { ...note, before });
+          if (result.applied) return { account, revision: result.revision };
+          const now = result.found[0]?.[0]?.modRevision;
+          if (demand !== undefined && demand === (now ?? "absent"))
+            throw new RetryError(`account ${account.name}`, now ?? 0);
+          throw new StaleRevisionError(`account ${account.name}`, now ?? 0);
         } catch (error) {
           if (!(error instanceof OutcomeUnknownError)) throw error;
           // The head was moved on by another write: if the entry is what we wanted, nobody can tell the difference.
@@ -75,7 +109,7 @@ export function createAccounts(options: { readonly coordination: Coordination })
       });
     },
 
-    async delete(name, expected) {
+    async delete(name, expected, note) {
       if (!accountNameSchema.safeParse(name).success) return false;
       const key = keys.account(name);
       return await settled(expected, async (demand) => {
@@ -85,7 +119,8 @@ export function createAccounts(options: { readonly coordination: Coordination })
           throw new StaleRevisionError(`account ${name}`, current.modRevision);
         }
         const compare = [expectationOf(key, current.modRevision)];
-        const result = await writeConfig(coordination, compare, [{ delete: key }]);
+        const before = new Map([[key, current]]);
+        const result = await writeConfig(coordination, compare, [{ delete: key }], { ...note, before });
         if (!result.applied) throw new StaleRevisionError(`account ${name}`, foundRevision(result.found));
         return true;
       });
@@ -93,14 +128,14 @@ export function createAccounts(options: { readonly coordination: Coordination })
   };
 }
 
+/** The caller's demand held, but a group changed while we looked: look again. */
+class RetryError extends StaleRevisionError {}
+
 /** With its defaults filled in. Throws `InvalidConfigError` with the path of each fault. */
 export function validateAccount(input: unknown): Account {
   const parsed = accountSchema.safeParse(input);
   if (!parsed.success) throw new InvalidConfigError("the account isn't valid", faultsOf(parsed.error));
-  const faults = parsed.data.publicKeys.flatMap((line, at) => {
-    const message = publicKeyFault(line);
-    return message === undefined ? [] : [{ path: `publicKeys.${at}`, message }];
-  });
+  const faults = valueFaults("account", parsed.data);
   if (faults.length > 0) throw new InvalidConfigError("the account isn't valid", faults);
   return parsed.data;
 }
@@ -111,23 +146,24 @@ async function settled<E, T>(expected: E | undefined, write: (demand: E | undefi
     try {
       return await write(expected);
     } catch (error) {
-      if (!(error instanceof StaleRevisionError) || expected !== undefined || tried >= TRIES) throw error;
+      const again = error instanceof StaleRevisionError && (expected === undefined || error instanceof RetryError);
+      if (!again || tried >= TRIES) throw error;
     }
   }
 }
 
 function stored(entry: Entry): StoredAccount {
   const name = entry.key.slice(keys.accountPrefix.length);
-  let value: unknown;
   try {
-    value = JSON.parse(entry.value);
+    const account = decodeValue("account", name, entry.value);
+    if (account !== undefined) return { account, revision: entry.modRevision };
   } catch (error) {
-    throw new LongshoreError("io", `the account ${name} isn't JSON in the store`, error);
+    if (!(error instanceof ZodError)) {
+      throw new LongshoreError("io", `the account ${name} can't be read from the store`, error);
+    }
+    throw new InvalidConfigError(`the account ${name} isn't valid in the store`, faultsOf(error));
   }
-  const parsed = accountSchema.safeParse(value);
-  if (!parsed.success)
-    throw new InvalidConfigError(`the account ${name} isn't valid in the store`, faultsOf(parsed.error));
-  return { account: parsed.data, revision: entry.modRevision };
+  throw new LongshoreError("io", `the account ${name} can't be read from the store`);
 }
 
 export function foundRevision(found: readonly (readonly Entry[])[]): number {

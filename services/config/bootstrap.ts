@@ -52,7 +52,7 @@ export async function bootstrap(options: BootstrapOptions): Promise<void> {
       // Made once only: a node that loses the race throws its own away, one that waits for the store keeps them.
       for (const kind of missing.hostKeys) if (!made.has(kind)) made.set(kind, await generateHostKey(kind));
       const { compare, apply } = creation(missing, made, options);
-      const result = await writeConfig(coordination, compare, apply);
+      const result = await writeConfig(coordination, compare, apply, { record: false });
       if (result.applied) logger.info("made the site's settings and host keys", { parts: apply.length });
       else logger.debug("another node made the site's settings and host keys");
     } catch (error) {

@@ -1,66 +1,47 @@
 import { z } from "zod";
+import {
+  accountNameSchema,
+  descriptionSchema,
+  entryNameSchema,
+  foldersSchema,
+  maxSessionsSchema,
+  momentSchema,
+  networksSchema,
+  passwordHashSchema,
+  permissionRulesSchema,
+  storagePath,
+} from "./fields.js";
 import { accountLifeSchema, mailSchema } from "./life-schema.js";
 
+export { accountNameSchema, PERMISSIONS, type Permission, permissionSchema } from "./fields.js";
+
 /** Settings and accounts, as they stand in the store. Strict: an unknown field is refused, never stripped. */
-
-export const PERMISSIONS = ["list", "read", "write", "overwrite", "delete", "rename", "mkdir", "set-times"] as const;
-export const permissionSchema = z.enum(PERMISSIONS);
-export type Permission = z.infer<typeof permissionSchema>;
-
-const virtualPath = z
-  .string()
-  .max(4096)
-  .regex(/^\/(?!.*(?:\/\/|\0))/, "an absolute path that starts with / and has no empty part")
-  .refine((path) => !path.split("/").some((part) => part === ".." || part === "."), "must not hold . or ..");
-
-/** Relative to the storage root; never leads out of it. */
-const homePath = z
-  .string()
-  .min(1)
-  .max(1024)
-  .regex(/^[^/\0]/, "a path relative to the storage root")
-  .refine(
-    (path) => path.split("/").every((part) => part !== "" && part !== "." && part !== ".." && part !== ".longshore"),
-    "must not hold empty, . , .. or .longshore parts",
-  );
-
-export const accountNameSchema = z
-  .string()
-  .regex(/^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}$/, "1 to 64 letters, digits, or _ . @ - (not first)");
 
 export const accountSchema = z.strictObject({
   name: accountNameSchema,
   enabled: z.boolean().default(true),
   /** argon2id in PHC form. Absent: no login by password. */
-  passwordHash: z
-    .string()
-    .regex(/^\$argon2id\$/, "an argon2id hash")
-    .optional(),
+  passwordHash: passwordHashSchema.optional(),
   /** OpenSSH public key lines (`ssh-ed25519 AAAA... comment`). */
   publicKeys: z.array(z.string().max(16_384)).max(64).default([]),
-  /** Default: the account's name. */
-  home: homePath.optional(),
-  /** The rule with the longest path that holds the file counts, alone. */
-  permissions: z
-    .array(z.strictObject({ path: virtualPath, allow: z.array(permissionSchema) }))
-    .max(256)
-    .default([{ path: "/", allow: [...PERMISSIONS] }]),
-  /** From then on no login: ISO 8601 with a zone. */
-  expiresAt: z.iso.datetime({ offset: true }).optional(),
-  passwordChangedAt: z.iso.datetime({ offset: true }).optional(),
+  /** What is absent here comes from the first of these that has it (effective.ts). */
+  groups: z.array(entryNameSchema).max(16).default([]),
+  /** Default: the groups' template, else the account's name. */
+  home: storagePath.optional(),
+  /** Default: the groups', else everything. */
+  permissions: permissionRulesSchema.optional(),
+  folders: foldersSchema.default([]),
+  maxSessions: maxSessionsSchema.optional(),
+  /** Where it may come from; absent: the groups', else from everywhere. */
+  allowedAddresses: networksSchema.optional(),
+  /** From then on no login. */
+  expiresAt: momentSchema.optional(),
+  passwordChangedAt: momentSchema.optional(),
   /** Hashes of former passwords, newest first; written by the server. */
-  passwordHistory: z
-    .array(
-      z
-        .string()
-        .max(1_024)
-        .regex(/^\$argon2id\$/),
-    )
-    .max(24)
-    .optional(),
+  passwordHistory: z.array(passwordHashSchema).max(24).optional(),
   /** For notices. */
   mail: z.email().max(254).optional(),
-  description: z.string().max(1024).optional(),
+  description: descriptionSchema.optional(),
 });
 export type Account = z.infer<typeof accountSchema>;
 
@@ -89,6 +70,8 @@ export const siteSchema = z.strictObject({
       maxHandles: z.int().min(1).max(4_096).default(256),
     })
     .prefault({}),
+  /** Who may connect at all: `deny` wins; an empty `allow` allows everybody. */
+  addressRules: z.strictObject({ allow: networksSchema.default([]), deny: networksSchema.default([]) }).prefault({}),
   /** Partials that nobody resumed are removed after so long. */
   partialLifetimeHours: z.int().min(1).max(8_760).default(168),
   accountLife: accountLifeSchema.prefault({}),

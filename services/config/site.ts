@@ -1,8 +1,12 @@
+import { ZodError } from "zod";
 import type { Coordination } from "#coordination/contract.js";
 import { keys } from "#coordination/keys.js";
 import { LongshoreError } from "#lib/errors.js";
 import { foundRevision } from "./accounts.js";
+import { addressRulesFaults } from "./check.js";
 import { faultsOf, InvalidConfigError, StaleRevisionError } from "./errors.js";
+import type { ChangeNote } from "./history.js";
+import { decodeValue, encodeValue } from "./kinds.js";
 import { type Site, siteSchema } from "./schema.js";
 import { expectationOf, writeConfig } from "./write.js";
 
@@ -19,7 +23,7 @@ export interface SiteSettings {
    * Replaces them, if they are still at `expected`. The site's id can't be changed: the storage carries it, too. Throws
    * `InvalidConfigError`, `StaleRevisionError`, `StoreUnavailableError`, `OutcomeUnknownError` (read again to see).
    */
-  put(site: unknown, expected: number): Promise<StoredSite>;
+  put(site: unknown, expected: number, note?: ChangeNote): Promise<StoredSite>;
 }
 
 export function createSiteSettings(options: { readonly coordination: Coordination }): SiteSettings {
@@ -27,14 +31,18 @@ export function createSiteSettings(options: { readonly coordination: Coordinatio
   const get = async (): Promise<StoredSite> => {
     const entry = await coordination.get(keys.site);
     if (entry === undefined) throw new LongshoreError("not-found", "the site has no settings yet");
-    const parsed = siteSchema.safeParse(JSON.parse(entry.value));
-    if (!parsed.success)
-      throw new InvalidConfigError("the site's settings aren't valid in the store", faultsOf(parsed.error));
-    return { site: parsed.data, revision: entry.modRevision };
+    try {
+      const site = decodeValue("site", "", entry.value);
+      if (site !== undefined) return { site, revision: entry.modRevision };
+    } catch (error) {
+      if (!(error instanceof ZodError)) throw new LongshoreError("io", "the site's settings can't be read", error);
+      throw new InvalidConfigError("the site's settings aren't valid in the store", faultsOf(error));
+    }
+    throw new LongshoreError("io", "the site's settings can't be read");
   };
   return {
     get,
-    async put(input, expected) {
+    async put(input, expected, note) {
       const parsed = siteSchema.safeParse(input);
       if (!parsed.success) throw new InvalidConfigError("the settings aren't valid", faultsOf(parsed.error));
       const site = parsed.data;
@@ -43,8 +51,11 @@ export function createSiteSettings(options: { readonly coordination: Coordinatio
       if (site.id !== before.site.id) {
         throw new InvalidConfigError("the settings aren't valid", [{ path: "id", message: "can't be changed" }]);
       }
+      const faults = addressRulesFaults(site.addressRules);
+      if (faults.length > 0) throw new InvalidConfigError("the settings aren't valid", faults);
       const compare = [expectationOf(keys.site, expected)];
-      const result = await writeConfig(coordination, compare, [{ put: keys.site, value: JSON.stringify(site) }]);
+      const apply = [{ put: keys.site, value: encodeValue("site", site) }];
+      const result = await writeConfig(coordination, compare, apply, note);
       if (!result.applied) throw new StaleRevisionError("the site's settings", foundRevision(result.found));
       return { site, revision: result.revision };
     },

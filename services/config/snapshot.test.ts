@@ -41,7 +41,7 @@ test("a whole configuration becomes one frozen snapshot", () => {
   }, TypeError);
   const ann = snapshot.accounts.get("ann");
   assert.ok(ann);
-  assert.throws(() => ann.permissions.pop(), TypeError);
+  assert.throws(() => ann.publicKeys.pop(), TypeError);
 });
 
 test("the hash goes by content: not by order, spelling or revision", () => {

@@ -2,11 +2,12 @@ import { createHash } from "node:crypto";
 import { z } from "zod";
 import type { Entry } from "#coordination/contract.js";
 import { keys } from "#coordination/keys.js";
-import { type KeyRing, SealError } from "#lib/seal.js";
+import { type KeyRing, open, SealError } from "#lib/seal.js";
 import type { Snapshot } from "./contract.js";
 import { type Fault, faultsOf } from "./errors.js";
 import { HOST_KEY_KINDS, HOST_KEY_PREFIX, hostKeyPath, openHostKey } from "./host-keys.js";
-import { type Account, accountSchema, type Site, siteSchema } from "./schema.js";
+import { type ByKind, decodeValue, kindOf } from "./kinds.js";
+import type { Kind } from "./migrations.js";
 
 /**
  * Rewritten by every transaction that changes the configuration, so that its revision names the configuration's, also
@@ -31,8 +32,7 @@ interface CachedEntry {
   readonly digest: string;
 }
 type Decodable =
-  | { readonly kind: "site"; readonly site: Site }
-  | { readonly kind: "account"; readonly account: Account }
+  | { readonly [K in Kind]: { readonly kind: K; readonly name: string; readonly value: ByKind[K] } }[Kind]
   | { readonly kind: "host-key"; readonly privateKey: string };
 
 /**
@@ -42,11 +42,11 @@ type Decodable =
  */
 export function decodeConfig(entries: readonly Entry[], ring: KeyRing, cache: DecodeCache = new Map()): Decoded {
   const faults: EntryFault[] = [];
-  const accounts = new Map<string, Account>();
+  const found = noEntries();
   const hostKeys = new Map<string, string>();
   const digests: string[] = [];
   const present = new Set<string>();
-  let site: Site | undefined;
+  let site: ByKind["site"] | undefined;
   let revision = 0;
 
   for (const entry of entries) {
@@ -55,9 +55,15 @@ export function decodeConfig(entries: readonly Entry[], ring: KeyRing, cache: De
     const decoded = decodeCached(entry, ring, cache, faults);
     if (decoded === undefined) continue;
     digests.push(`${entry.key}\0${decoded.digest}`);
-    if (decoded.value.kind === "site") site = decoded.value.site;
-    else if (decoded.value.kind === "account") accounts.set(decoded.value.account.name, decoded.value.account);
-    else hostKeys.set(entry.key, decoded.value.privateKey);
+    const { value } = decoded;
+    if (value.kind === "host-key") hostKeys.set(entry.key, value.privateKey);
+    else if (value.kind === "site") site = value.value;
+    else if (value.kind === "account") found.accounts.set(value.name, value.value);
+    else if (value.kind === "group") found.groups.set(value.name, value.value);
+    else if (value.kind === "profile") found.profiles.set(value.name, value.value);
+    else if (value.kind === "key") found.keys.set(value.name, value.value);
+    else if (value.kind === "certificate") found.certificates.set(value.name, value.value);
+    else found.administrators.set(value.name, value.value);
   }
   for (const key of cache.keys()) if (!present.has(key)) cache.delete(key);
 
@@ -69,8 +75,20 @@ export function decodeConfig(entries: readonly Entry[], ring: KeyRing, cache: De
   if (site === undefined || faults.length > 0) return { valid: false, faults };
 
   const hash = createHash("sha256").update(digests.sort().join("\n")).digest("hex");
-  const snapshot: Snapshot = { revision, hash, site, accounts, hostKeys: inOrder(hostKeys) };
+  const snapshot: Snapshot = { revision, hash, site, ...found, hostKeys: inOrder(hostKeys) };
   return { valid: true, snapshot: Object.freeze(snapshot) };
+}
+
+/** A snapshot's maps, empty. */
+export function noEntries() {
+  return {
+    accounts: new Map<string, ByKind["account"]>(),
+    groups: new Map<string, ByKind["group"]>(),
+    profiles: new Map<string, ByKind["profile"]>(),
+    keys: new Map<string, ByKind["key"]>(),
+    certificates: new Map<string, ByKind["certificate"]>(),
+    administrators: new Map<string, ByKind["administrator"]>(),
+  };
 }
 
 /** The order in which a server offers its keys. */
@@ -100,17 +118,16 @@ function decodeCached(entry: Entry, ring: KeyRing, cache: DecodeCache, faults: E
 }
 
 function decodeEntry(entry: Entry, ring: KeyRing): Decodable | undefined {
-  if (entry.key === keys.site) return { kind: "site", site: siteSchema.parse(JSON.parse(entry.value)) };
-  if (entry.key.startsWith(keys.accountPrefix)) {
-    const account = accountSchema.parse(JSON.parse(entry.value));
-    const name = entry.key.slice(keys.accountPrefix.length);
-    if (account.name !== name) throw new SyntaxError(`is the account "${account.name}" under another's key`);
-    return { kind: "account", account };
-  }
   if (entry.key.startsWith(HOST_KEY_PREFIX)) {
     return { kind: "host-key", privateKey: openHostKey(entry.key, entry.value, ring) };
   }
-  return undefined;
+  const of = kindOf(entry.key);
+  if (of === undefined) return undefined;
+  const value = decodeValue(of.kind, of.name, entry.value);
+  if (value === undefined) return undefined;
+  // A secret that this node can't open is found now, not when it is needed.
+  if ("sealed" in value && value.sealed !== undefined) open(value.sealed, ring, entry.key);
+  return { ...of, value } as Decodable;
 }
 
 function entryFaults(key: string, error: unknown): EntryFault[] {
@@ -124,11 +141,17 @@ function digestOf(value: Decodable): string {
   return createHash("sha256").update(canonicalJson(value)).digest("hex");
 }
 
+/** By hand: JSON.stringify with a replacer takes several times as long, and a site has 100,000 accounts to start with. */
 export function canonicalJson(value: unknown): string {
-  return JSON.stringify(value, (_name, part: unknown) => {
-    if (typeof part !== "object" || part === null || Array.isArray(part)) return part;
-    return Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)));
-  });
+  if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? "undefined";
+  if (Array.isArray(value)) return `[${value.map((part) => canonicalJson(part)).join()}]`;
+  const fields = value as Readonly<Record<string, unknown>>;
+  let text = "";
+  for (const name of Object.keys(fields).sort()) {
+    const part = fields[name];
+    if (part !== undefined) text += `${text === "" ? "" : ","}${JSON.stringify(name)}:${canonicalJson(part)}`;
+  }
+  return `{${text}}`;
 }
 
 function deepFreeze<T>(value: T): T {

@@ -11,6 +11,7 @@ import { createAccounts } from "#config/accounts.js";
 import { bootstrap } from "#config/bootstrap.js";
 import { ClusterKeyError } from "#config/errors.js";
 import { createSiteSettings } from "#config/site.js";
+import { createSiteDocuments } from "#config/site-documents.js";
 import { createConfigView } from "#config/view.js";
 import { hostPort } from "#lib/address.js";
 import { pause } from "#lib/clock.js";
@@ -25,8 +26,10 @@ import type { Store } from "#storage/contract.js";
 import { createNodeAudit } from "./audit.js";
 import { measured, openCoordination } from "./coordination.js";
 import { createDataPath, type DataPath, openStore } from "./data-path.js";
+import { hashInForce, isMismatch } from "./drift.js";
 import { EXIT_FAILED, EXIT_SETTINGS, StartupError } from "./errors.js";
 import { lookAfterAccounts } from "./life.js";
+import { createLiveKeyRing } from "./live-key-ring.js";
 import { createLoadMeter } from "./load.js";
 import { adminTokenIn, clusterKeyIn, nodeIdIn } from "./local-files.js";
 import { createNodeState } from "./node-state.js";
@@ -55,12 +58,14 @@ const LEAVE_MS = 1_000;
 /** The only composition root: makes every part of a node and hands each one what it needs. Throws StartupError. */
 export function createApp(settings: NodeSettings): App {
   const token = adminTokenIn(settings.adminTokenFile);
-  const clusterKey = clusterKeyIn(settings.clusterKeyFile);
+  const firstKeys = clusterKeyIn(settings.clusterKeyFile);
   const identity = identityOf(settings);
 
   const logger = createLogger({ node: settings.name, level: settings.logLevel });
   // Node would write its own warnings between our lines, as plain text.
   process.removeAllListeners("warning").on("warning", ({ name, message }) => logger.warn(message, { warning: name }));
+  const keyRing = createLiveKeyRing(settings.clusterKeyFile, firstKeys, logger);
+  const clusterKey = keyRing.ring;
   const metrics = createMetrics({ node: settings.name, version: VERSION, labels: METRIC_LABELS });
   const coordination = measured(openCoordination(settings, logger), metrics);
   const stopping = new AbortController();
@@ -76,9 +81,15 @@ export function createApp(settings: NodeSettings): App {
     sessions: () => dataPath?.sessions ?? 0,
     transfers: () => dataPath?.transfers ?? 0,
   });
+  const sealKeys = () => clusterKey.map(({ id }) => id);
+  /** With what else must be the same on all nodes: a key file that one of them lacks is drift, too. */
+  const configStatus = () => {
+    const status = config.status();
+    return { ...status, hash: hashInForce(status.hash, { clusterKeys: sealKeys().toSorted().join() }) };
+  };
   const heartbeat = (): Heartbeat => {
-    const { revision, hash, lagMs } = config.status();
-    return { ...state.now(), revision, hash, lagMs, load: load.now() };
+    const { revision, hash, lagMs } = configStatus();
+    return { ...state.now(), revision, hash, lagMs, load: load.now(), sealKeys: sealKeys() };
   };
   const membership = createMembership({ coordination, identity, heartbeat, logger });
   const storage = createStorageWatch({
@@ -141,7 +152,8 @@ export function createApp(settings: NodeSettings): App {
       serving,
       incarnation: () => membership.current()?.incarnation,
       leaseUsable: () => membership.usable(),
-      config: () => config.status(),
+      config: configStatus,
+      sealKeys,
       load: () => load.now(),
       clients: () => dataPath?.clients() ?? [],
       storage: () => storage.health(),
@@ -150,6 +162,7 @@ export function createApp(settings: NodeSettings): App {
     members,
     accounts: createAccounts({ coordination }),
     site: createSiteSettings({ coordination }),
+    documents: createSiteDocuments({ coordination, clusterKey }),
     intents: createIntents({ coordination }),
     audit,
     coordinator,
@@ -164,7 +177,8 @@ export function createApp(settings: NodeSettings): App {
     transfers: () => dataPath?.transfers ?? 0,
     connections: () => dataPath?.connections() ?? { authenticated: 0, unauthenticated: 0 },
     configRevision: () => config.status().revision,
-    configHash: () => config.status().hash,
+    configHash: () => configStatus().hash,
+    configMismatch: () => isMismatch(configStatus(), members.list()),
     configLagMs: () => config.status().lagMs,
     configInvalid: () => config.status().faults.length > 0,
     leaseUsable: () => membership.usable(),
@@ -182,7 +196,13 @@ export function createApp(settings: NodeSettings): App {
     () => logger.close(),
     () => metrics.close(),
     () => coordination.close(),
+    () => keyRing.stop(),
   ];
+  keyRing.onChange(() => {
+    // What couldn't be opened before may be now.
+    config.refresh();
+    membership.touch();
+  });
 
   const start = async (): Promise<void> => {
     const { signal } = stopping;

@@ -29,6 +29,8 @@ export interface Gauges {
   readonly configLagMs: () => number;
   /** Whether the store holds an entry that this node can't use. */
   readonly configInvalid: () => boolean;
+  /** Whether another node runs something else at the same revision. */
+  readonly configMismatch: () => boolean;
   readonly leaseUsable: () => boolean;
   readonly state: () => string;
   /** The states of the nodes that live by the store's reckoning, as this node last heard. */
@@ -179,6 +181,9 @@ export function createMetrics(options: MetricsOptions): Metrics {
     return lagMs === undefined ? undefined : lagMs / 1_000;
   });
   single("longshore_config_invalid", "1 while an entry in the store can't be used.", () => gauges.configInvalid?.());
+  single("longshore_config_mismatch", "1 while another node runs something else at the same revision.", () =>
+    gauges.configMismatch?.(),
+  );
   single("longshore_lease_usable", "1 while this node may start commits.", () => gauges.leaseUsable?.());
   single("longshore_storage_free_bytes", "Free space of the shared storage.", () => gauges.storageFreeBytes?.());
   single("longshore_storage_size_bytes", "Size of the shared storage.", () => gauges.storageSizeBytes?.());

@@ -1,5 +1,6 @@
-import type { FileStat } from "#storage/contract.js";
-import type { Attributes } from "./contract.js";
+import type { StatsFs } from "node:fs";
+import type { FileStat, StatChange } from "#storage/contract.js";
+import type { AttributeChange, Attributes, VolumeStatistics } from "./contract.js";
 
 export function fromFileStat(stat: FileStat): Attributes {
   return {
@@ -31,4 +32,23 @@ export function ofPartial(partial: { prefix: number; mtimeMs: number }): Attribu
 
 export function reportedSize(prefix: number): number {
   return Math.max(0, prefix - 1);
+}
+
+/** The bits of the mode that a client may set. */
+export function maskMode(change: AttributeChange): StatChange {
+  return change.mode === undefined ? change : { ...change, mode: change.mode & 0o777 };
+}
+
+export function fromVolume(stats: StatsFs): VolumeStatistics {
+  return {
+    blockSize: stats.bsize,
+    blocks: stats.blocks,
+    freeBlocks: stats.bfree,
+    availableBlocks: stats.bavail,
+    files: stats.files,
+    freeFiles: stats.ffree,
+    fileSystemId: 0,
+    readOnly: false,
+    maxNameLength: 255,
+  };
 }

@@ -1,6 +1,10 @@
-import type { Account, Permission } from "#config/schema.js";
+import type { EffectiveAccount } from "#config/effective.js";
+import type { Permission } from "#config/schema.js";
 import { LongshoreError } from "#lib/errors.js";
 import { isWithin } from "./virtual-path.js";
+
+/** All that counts here: an account's own rules, its groups' and its folders', as effective.ts merges them. */
+type Account = Pick<EffectiveAccount, "permissions">;
 
 /** What an account may do at a path: the rule with the longest path that holds it counts, alone. No rule: nothing. Pure. */
 export function permissionsAt(account: Account, path: string): ReadonlySet<Permission> {

@@ -1,9 +1,9 @@
 import type { Actor, CommitEngine } from "#commit/engine.js";
-import type { Account } from "#config/schema.js";
-import { LongshoreError } from "#lib/errors.js";
+import type { EffectiveAccount } from "#config/effective.js";
+import { isCode, LongshoreError } from "#lib/errors.js";
 import type { Logger } from "#lib/logger.js";
 import type { PartialName, StatChange, Store } from "#storage/contract.js";
-import { fromFileStat, ofPartial } from "./attributes.js";
+import { fromFileStat, fromVolume, maskMode, ofPartial } from "./attributes.js";
 import { authorize, authorizeAny } from "./authorize.js";
 import type {
   AttributeChange,
@@ -18,6 +18,7 @@ import { copyBetween } from "./copy.js";
 import { decideOpen, decideRemove, decideRename, decideSetAttributes, type Presence } from "./decide.js";
 import { Listing } from "./directory.js";
 import { DownloadHandle } from "./download-handle.js";
+import { folderNames, folderRole, isSamePlace, placeOf, VIRTUAL_DIRECTORY } from "./folders.js";
 import { NameOrder } from "./order.js";
 import { TransferLog, type TransferObserver } from "./transfer-log.js";
 import { UploadHandle } from "./upload-handle.js";
@@ -28,7 +29,7 @@ export interface SessionOptions {
   readonly clientAddress: string;
   readonly protocol: string;
   /** The account as it is configured now; throws once it is gone. */
-  readonly account: () => Account;
+  readonly account: () => EffectiveAccount;
   readonly power: () => boolean;
   /** Why the storage can't be used at all now, if so. */
   readonly storageFault: () => LongshoreError | undefined;
@@ -38,6 +39,8 @@ export interface SessionOptions {
   readonly observer: TransferObserver;
   readonly ended: () => void;
 }
+
+const ROOT = VirtualPath.parse("/");
 
 /** One account's view of its files; see contract.ts for what each call promises. */
 export class AccountSession implements Session {
@@ -51,7 +54,7 @@ export class AccountSession implements Session {
   readonly #handles = new Set<FileHandle>();
   /** Open uploads by normalised virtual path: SETSTAT by path means them. */
   readonly #uploads = new Map<string, UploadHandle>();
-  #home: Promise<string> | undefined;
+  readonly #bases = new Map<string, Promise<void>>();
   #transfers = 0;
   #ended: Promise<void> | undefined;
 
@@ -68,7 +71,7 @@ export class AccountSession implements Session {
     const at = VirtualPath.parse(path);
     return this.#order.run([at.toString()], false, async () => {
       authorizeAny(this.#account(), at.toString(), "list", "read", "write");
-      return this.#attributesOf(await this.#resolve(at, follow), at.isRoot);
+      return this.#attributesAt(at, follow);
     });
   }
 
@@ -76,12 +79,12 @@ export class AccountSession implements Session {
     const at = VirtualPath.parse(path);
     return this.#order.run([at.toString()], false, async () => {
       authorize(this.#account(), at.toString(), "list");
-      const directory = await this.#resolve(at, true);
-      const found = await this.#store.stat(directory);
-      if (found.type !== "directory") throw new LongshoreError("not-a-directory", "not a directory");
+      const folders = folderNames(this.#account(), at);
+      const directory = await this.#directory(at);
+      if (directory === undefined) return this.#listing(at, folders, new Set(), async () => VIRTUAL_DIRECTORY);
       const partials = new Set(await this.#engine.listPartials(this.account, directory));
       const names = new Set([...(await this.#store.list(directory)), ...partials]);
-      return new Listing([...names], async (name) => {
+      return this.#listing(at, folders, names, async (name) => {
         const physical = directory === "" ? name : `${directory}/${name}`;
         return this.#attributesOf(physical, !partials.has(name));
       });
@@ -94,7 +97,7 @@ export class AccountSession implements Session {
     const at = VirtualPath.parse(path);
     const virtual = at.toString();
     return this.#order.run([virtual], intent.write, async () => {
-      if (at.isRoot) throw new LongshoreError("is-a-directory", "it is a directory");
+      if (this.#isFixed(at)) throw new LongshoreError("is-a-directory", "it is a directory");
       if (!intent.write) authorize(this.#account(), virtual, "read");
       else authorizeAny(this.#account(), virtual, "write", "overwrite");
       const name = this.#nameOf(await this.#resolve(at, true));
@@ -129,9 +132,14 @@ export class AccountSession implements Session {
       const old = await this.#resolve(source as VirtualPath, false);
       const path = await this.#resolve(target as VirtualPath, false);
       if (old === path) return;
+      const moves = !this.#sameBase(source as VirtualPath, target as VirtualPath);
       if (path.startsWith(`${old}/`)) throw new LongshoreError("invalid-argument", "a directory can't go into itself");
       const decision = decideRename(await this.#presence(old), await this.#presence(path), replace);
       if (decision.act === "refuse") throw decision.error;
+      if (moves && (await this.#store.stat(old)).type === "directory") {
+        // what is in it would come under other permissions and another quota, unasked
+        throw new LongshoreError("unsupported", "a directory can't move between folders: copy it");
+      }
       if (decision.over) authorize(this.#account(), String(target), "overwrite");
       if (decision.discardPartial) await this.#engine.discardPartial(this.#nameOf(path));
       await this.#engine.change(
@@ -148,6 +156,9 @@ export class AccountSession implements Session {
       if (!this.#store.capabilities.hardLinks) {
         throw new LongshoreError("unsupported", "this storage has no hard links");
       }
+      if (!this.#sameBase(source as VirtualPath, target as VirtualPath)) {
+        throw new LongshoreError("unsupported", "a link can't lead from one folder to another");
+      }
       const old = await this.#resolve(source as VirtualPath, false);
       const path = await this.#resolve(target as VirtualPath, false);
       const found = await this.#presence(old);
@@ -159,6 +170,9 @@ export class AccountSession implements Session {
   }
 
   makeDirectory(path: string, attributes: AttributeChange): Promise<void> {
+    if (this.#isFixed(VirtualPath.parse(path))) {
+      return Promise.reject(new LongshoreError("exists", "a directory of that name exists"));
+    }
     return this.#change([path], async ([at]) => {
       authorize(this.#account(), String(at), "mkdir");
       const physical = await this.#resolve(at as VirtualPath, false);
@@ -190,7 +204,7 @@ export class AccountSession implements Session {
     return this.#order.run([at.toString()], true, async () => {
       authorize(this.#account(), at.toString(), "set-times");
       const physical = await this.#resolve(at, follow);
-      const decision = decideSetAttributes(await this.#presence(physical, at.isRoot));
+      const decision = decideSetAttributes(await this.#presence(physical, this.#isFixed(at)));
       if (decision.act === "refuse") throw decision.error;
       await this.#store.setAttributes(physical, maskMode(change));
     });
@@ -204,9 +218,14 @@ export class AccountSession implements Session {
       if ((await this.#store.stat(link)).type !== "symlink") {
         throw new LongshoreError("invalid-argument", "not a link");
       }
-      const target = await this.#store.within(await this.#homePath(), await this.#resolve(at, true));
-      if (target === undefined) throw new LongshoreError("not-found", "no such file");
-      return VirtualPath.of(target).toString();
+      const place = placeOf(this.#account(), at);
+      const target = await this.#store.within(place.base, await this.#resolve(at, true));
+      const seen = target && VirtualPath.of([...place.mount, ...target]);
+      // what a folder hides has no name of its own
+      if (seen === undefined || placeOf(this.#account(), seen).base !== place.base) {
+        throw new LongshoreError("not-found", "no such file");
+      }
+      return seen.toString();
     });
   }
 
@@ -218,18 +237,9 @@ export class AccountSession implements Session {
   async statVolume(path: string): Promise<VolumeStatistics> {
     const at = VirtualPath.parse(path);
     authorizeAny(this.#account(), at.toString(), "list", "read", "write");
-    const stats = await this.#store.statVolume(await this.#resolve(at, true));
-    return {
-      blockSize: stats.bsize,
-      blocks: stats.blocks,
-      freeBlocks: stats.bfree,
-      availableBlocks: stats.bavail,
-      files: stats.files,
-      freeFiles: stats.ffree,
-      fileSystemId: 0,
-      readOnly: false,
-      maxNameLength: 255,
-    };
+    const role = folderRole(this.#account(), at);
+    const stats = await this.#store.statVolume(await this.#resolve(role === "above" ? ROOT : at, true));
+    return fromVolume(stats);
   }
 
   copy(from: FileHandle, fromOffset: number, length: number, to: FileHandle, toOffset: number): Promise<number> {
@@ -295,6 +305,8 @@ export class AccountSession implements Session {
     resumed: boolean,
     old?: { base: Awaited<ReturnType<Store["openRead"]>>; mode: number },
   ): UploadHandle {
+    const at = VirtualPath.parse(virtual);
+    const place = placeOf(this.#account(), at);
     const inner: UploadHandle = new UploadHandle({
       upload,
       readable: intent.read,
@@ -303,7 +315,13 @@ export class AccountSession implements Session {
       mode: old?.mode ?? (intent.attributes?.mode ?? 0o644) & 0o777,
       ...(old && { base: old.base }),
       log: this.#log(id, "upload", virtual),
-      authorizeCommit: async () => this.#authorizeWrite(virtual, (await this.#store.find(name.path)) !== undefined),
+      authorizeCommit: async () => {
+        // else the permissions of one place would let the file into another
+        if (!isSamePlace(placeOf(this.#account(), at), place)) {
+          throw new LongshoreError("permission-denied", "this path was moved to another place: upload it again");
+        }
+        this.#authorizeWrite(virtual, (await this.#store.find(name.path)) !== undefined);
+      },
       applyAttributes: (change: StatChange) => this.#store.setAttributes(name.path, change),
       closed: () => {
         this.#handles.delete(inner);
@@ -351,7 +369,50 @@ export class AccountSession implements Session {
     if (at.some((path) => path.isRoot)) {
       return Promise.reject(new LongshoreError("permission-denied", "the home directory itself can't be changed"));
     }
+    if (at.some((path) => this.#isFixed(path))) {
+      return Promise.reject(new LongshoreError("permission-denied", "a virtual folder itself can't be changed"));
+    }
     return this.#order.run(at.map(String), true, () => act(at));
+  }
+
+  async #attributesAt(at: VirtualPath, follow: boolean): Promise<Attributes> {
+    if (folderRole(this.#account(), at) === "above" && (await this.#directory(at)) === undefined) {
+      return VIRTUAL_DIRECTORY;
+    }
+    return this.#attributesOf(await this.#resolve(at, follow), this.#isFixed(at));
+  }
+
+  /** The physical directory of a path; undefined where it is only there because a folder lies below it. */
+  async #directory(at: VirtualPath): Promise<string | undefined> {
+    const above = folderRole(this.#account(), at) === "above";
+    try {
+      const directory = await this.#resolve(at, true);
+      if ((await this.#store.stat(directory)).type === "directory") return directory;
+    } catch (error) {
+      if (!above || !isCode(error, "not-found")) throw error;
+    }
+    if (above) return undefined;
+    throw new LongshoreError("not-a-directory", "not a directory");
+  }
+
+  #listing(
+    at: VirtualPath,
+    folders: ReadonlySet<string>,
+    names: ReadonlySet<string>,
+    attributesOf: (name: string) => Promise<Attributes>,
+  ): DirectoryHandle {
+    return new Listing([...new Set([...names, ...folders])], (name) =>
+      folders.has(name) ? this.#attributesAt(VirtualPath.of([...at.parts, name]), true) : attributesOf(name),
+    );
+  }
+
+  /** Whether the path is the home, a virtual folder or above one: a directory by configuration, not to be changed. */
+  #isFixed(at: VirtualPath): boolean {
+    return at.isRoot || folderRole(this.#account(), at) !== undefined;
+  }
+
+  #sameBase(one: VirtualPath, other: VirtualPath): boolean {
+    return placeOf(this.#account(), one).base === placeOf(this.#account(), other).base;
   }
 
   async #attributesOf(physical: string, noPartial: boolean): Promise<Attributes> {
@@ -379,25 +440,26 @@ export class AccountSession implements Session {
     // an empty listing of a bare mount point would make mirroring clients delete what they have
     const fault = this.#options.storageFault();
     if (fault !== undefined) throw fault;
-    return this.#store.resolve(await this.#homePath(), at.parts, follow);
+    const { base, parts } = placeOf(this.#account(), at);
+    await this.#ensureBase(base);
+    return this.#store.resolve(base, parts, follow);
   }
 
-  /** Made at the first use of it, so that a new account's first session needs no administrator. */
-  #homePath(): Promise<string> {
-    const account = this.#account();
-    const home = account.home ?? account.name;
-    this.#home ??= this.#store.ensureHome(home).then(() => home);
-    this.#home.catch(() => {
-      this.#home = undefined;
-    });
-    return this.#home;
+  /** Home and folders are made at their first use, so that a new account's first session needs no administrator. */
+  #ensureBase(base: string): Promise<void> {
+    const known = this.#bases.get(base);
+    if (known !== undefined) return known;
+    const made = this.#store.ensureHome(base);
+    this.#bases.set(base, made);
+    made.catch(() => this.#bases.delete(base));
+    return made;
   }
 
   #nameOf(path: string): PartialName {
     return { account: this.account, path };
   }
 
-  #account(): Account {
+  #account(): EffectiveAccount {
     return this.#options.account();
   }
 
@@ -418,8 +480,4 @@ export class AccountSession implements Session {
     await Promise.all([...this.#handles].map((handle) => handle.abandon()));
     this.#options.ended();
   }
-}
-
-function maskMode(change: AttributeChange): StatChange {
-  return change.mode === undefined ? change : { ...change, mode: change.mode & 0o777 };
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { CommitEngine } from "#commit/engine.js";
 import type { ConfigView } from "#config/contract.js";
+import { effectiveAccount } from "#config/effective.js";
 import { LongshoreError } from "#lib/errors.js";
 import type { Logger } from "#lib/logger.js";
 import type { Store } from "#storage/contract.js";
@@ -33,7 +34,7 @@ export function createSessions(options: SessionsOptions): Sessions {
         protocol,
         // asked anew at each operation: a change of the account's permissions is in force at once
         account: () => {
-          const found = options.config.snapshot().accounts.get(account);
+          const found = effectiveAccount(options.config.snapshot(), account);
           if (found?.enabled) return found;
           throw new LongshoreError("permission-denied", "this account is not enabled");
         },

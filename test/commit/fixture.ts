@@ -7,6 +7,7 @@ import type { Upload } from "#commit/contract.js";
 import { type CommitEngine, createCommitEngine } from "#commit/engine.js";
 import type { ConfigView, Snapshot } from "#config/contract.js";
 import { accountSchema, siteSchema } from "#config/schema.js";
+import { noEntries } from "#config/snapshot.js";
 import type { Coordination, Lease } from "#coordination/contract.js";
 import { createEmbeddedCoordination } from "#coordination/embedded.js";
 import { keys } from "#coordination/keys.js";
@@ -34,7 +35,7 @@ export interface World {
   node(): Promise<TestNode>;
 }
 
-export async function createWorld(local = true): Promise<World> {
+export async function createWorld(local = true, configOf = fixedConfig): Promise<World> {
   const top = await mkdtemp(join(tmpdir(), "longshore-commit-"));
   const root = join(top, "storage");
   await import("node:fs/promises").then(({ mkdir }) => mkdir(root));
@@ -46,7 +47,7 @@ export async function createWorld(local = true): Promise<World> {
     await coordination.close();
     await rm(top, { recursive: true, force: true });
   });
-  const config = fixedConfig(siteId);
+  const config = configOf(siteId);
   let count = 0;
   return {
     root,
@@ -104,7 +105,7 @@ export async function createWorld(local = true): Promise<World> {
 function fixedConfig(siteId: string): ConfigView {
   const accounts = new Map(["alice", "bob"].map((name) => [name, accountSchema.parse({ name })]));
   const site = siteSchema.parse({ id: siteId, name: "test" });
-  const snapshot: Snapshot = { revision: 1, hash: "", site, accounts, hostKeys: [] };
+  const snapshot: Snapshot = { revision: 1, hash: "", ...noEntries(), site, accounts, hostKeys: [] };
   return { snapshot: () => snapshot, onChange: () => () => {} };
 }
 

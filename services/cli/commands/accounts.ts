@@ -16,6 +16,7 @@ interface AddOptions extends ClientOptions {
   readonly passwordFile?: string;
   readonly publicKey: readonly string[];
   readonly home?: string;
+  readonly group?: readonly string[];
   readonly allow?: readonly Permission[];
   readonly description?: string;
   readonly disabled?: boolean;
@@ -41,6 +42,7 @@ export function addAccountCommands(program: Command): void {
       (file, files: string[]) => [...files, file],
       [],
     )
+    .option("--group <name...>", "groups that it inherits from; the first one that has a setting counts")
     .option("--home <path>", "its directory, relative to the storage (default: its name)")
     .addOption(new Option("--allow <permission...>", "what it may do everywhere (default: all)").choices(PERMISSIONS))
     .option("--description <text>")
@@ -94,6 +96,7 @@ async function add(name: string, options: AddOptions): Promise<void> {
       ...(password === undefined ? {} : { password }),
       publicKeys,
       enabled: options.disabled !== true,
+      ...(options.group === undefined ? {} : { groups: options.group }),
       ...(options.home === undefined ? {} : { home: options.home }),
       ...(options.allow === undefined ? {} : { permissions: [{ path: "/", allow: options.allow }] }),
       ...(options.description === undefined ? {} : { description: options.description }),

@@ -6,6 +6,7 @@ import { hashPassword } from "#auth/passwords.js";
 import { createVerifier } from "#auth/verifier.js";
 import type { Snapshot } from "#config/contract.js";
 import { accountSchema, type SftpSettings, siteSchema } from "#config/schema.js";
+import { noEntries } from "#config/snapshot.js";
 import { monotonicMs } from "#lib/clock.js";
 import { LongshoreError } from "#lib/errors.js";
 import type { Logger } from "#lib/logger.js";
@@ -121,6 +122,7 @@ export async function startBench(
   let snapshot: Snapshot = {
     revision: 1,
     hash: "",
+    ...noEntries(),
     site: siteSchema.parse({ ...site, sftp }),
     accounts: new Map(accounts.map((account) => [account.name, accountSchema.parse(account)])),
     hostKeys: [
