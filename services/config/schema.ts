@@ -11,11 +11,10 @@ import {
   permissionRulesSchema,
   storagePath,
 } from "./fields.js";
+import { accountLifeSchema, mailSchema } from "./life-schema.js";
 import { securitySchema } from "./security-schema.js";
 
 export { accountNameSchema, PERMISSIONS, type Permission, permissionSchema } from "./fields.js";
-
-import { accountLifeSchema, mailSchema } from "./life-schema.js";
 
 /** Settings and accounts, as they stand in the store. Strict: an unknown field is refused, never stripped. */
 
