@@ -33,7 +33,7 @@ export type SiteDocument = z.infer<typeof documentSchema>;
 
 /** Kept unless a document names them; `null` removes them. */
 const KEPT: Readonly<Partial<Record<Kind, readonly string[]>>> = {
-  account: ["passwordHash", "passwordChangedAt"],
+  account: ["passwordHash", "passwordChangedAt", "passwordHistory"],
   administrator: ["passwordHash", "tokens"],
   profile: ["sealed"],
   key: ["sealed"],
@@ -41,7 +41,7 @@ const KEPT: Readonly<Partial<Record<Kind, readonly string[]>>> = {
 };
 const SEALED_KINDS: ReadonlySet<Kind> = new Set(["profile", "key", "certificate"]);
 /** Fields whose values are shown to nobody. */
-const SECRET_FIELDS: ReadonlySet<string> = new Set(["passwordHash", "sealed", "tokens"]);
+const SECRET_FIELDS: ReadonlySet<string> = new Set(["passwordHash", "passwordHistory", "sealed", "tokens"]);
 
 /** The site's document. `hashes`: with password hashes and hashes of tokens, to move accounts to another site. Pure. */
 export function toDocument(model: ConfigModel, hashes = false): SiteDocument {

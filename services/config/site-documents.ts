@@ -267,8 +267,8 @@ function messageOf(error: unknown): string {
 }
 
 function withOwnPassword(account: ByKind["account"], now: Readonly<Record<string, unknown>>): ByKind["account"] {
-  const { passwordHash: _hash, passwordChangedAt: _at, ...rest } = account;
-  const kept = ["passwordHash", "passwordChangedAt"].flatMap((field) =>
+  const { passwordHash: _hash, passwordChangedAt: _at, passwordHistory: _history, ...rest } = account;
+  const kept = ["passwordHash", "passwordChangedAt", "passwordHistory"].flatMap((field) =>
     now[field] === undefined ? [] : [[field, now[field]] as const],
   );
   return { ...rest, ...Object.fromEntries(kept) };
