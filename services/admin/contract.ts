@@ -9,6 +9,7 @@ import type { SiteDocuments } from "#config/site-documents.js";
 import type { ConfigStatus } from "#config/view.js";
 import type { Logger } from "#lib/logger.js";
 import type { AuditSearch } from "./audit.js";
+import type { SecurityParts } from "./security-contract.js";
 
 /** What the node can say of itself at any time, from its very start on. */
 export interface NodeView {
@@ -43,6 +44,7 @@ export interface AdminParts {
   readonly seal?: (plaintext: string, storeKey: string) => string;
   /** Who does the cluster's own work, as this node knows. */
   readonly coordinator?: { holder(): CoordinatorHolder | undefined };
+  readonly protection: SecurityParts;
   /** The page of metrics. */
   readonly metrics: { render(): Promise<{ readonly contentType: string; readonly body: string }> };
   readonly logger: Logger;

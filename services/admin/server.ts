@@ -6,6 +6,7 @@ import { LongshoreError, systemCode } from "#lib/errors.js";
 import { accountsRoutes } from "./accounts.js";
 import { auditRoutes } from "./audit.js";
 import { auditTrail } from "./audit-trail.js";
+import { bansRoutes } from "./bans.js";
 import { configurationRoutes } from "./configuration.js";
 import type { AdminParts } from "./contract.js";
 import { entriesRoutes } from "./entries.js";
@@ -13,6 +14,7 @@ import { HttpError, problemOf } from "./errors.js";
 import { healthRoutes } from "./health.js";
 import { metricsRoutes } from "./metrics.js";
 import { nodesRoutes } from "./nodes.js";
+import { sessionsRoutes } from "./sessions.js";
 import { siteRoutes } from "./site.js";
 import { statusRoutes } from "./status.js";
 import { createTokenCheck } from "./token.js";
@@ -48,6 +50,8 @@ export function createAdmin(options: AdminOptions): Admin {
     accountsRoutes,
     siteRoutes,
     auditRoutes,
+    bansRoutes,
+    sessionsRoutes,
   ]) {
     routes(router, options);
   }

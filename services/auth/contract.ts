@@ -1,3 +1,4 @@
+import type { Credential } from "#config/credential.js";
 import type { Account } from "#config/schema.js";
 
 /** Where an attempt comes from: the client's own address (P9) and the protocol. */
@@ -8,7 +9,13 @@ export interface Client {
 
 /** `reason` is for the log and the audit; a client only ever hears "permission denied". */
 export type Verdict =
-  | { readonly accepted: true; readonly account: Account; readonly method: "password" | "publickey" }
+  | {
+      readonly accepted: true;
+      readonly account: Account;
+      readonly method: "password" | "publickey";
+      /** What the login goes by: once the account loses it, the session ends. */
+      readonly credential?: Credential;
+    }
   | { readonly accepted: false; readonly reason: string };
 
 /** Verifies credentials against the configuration in force. Never throws for a wrong credential. */

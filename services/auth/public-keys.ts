@@ -8,7 +8,9 @@ export interface PublicKey {
   readonly comment: string;
   /** As OpenSSH prints it: `SHA256:` and unpadded base64. */
   readonly fingerprint: string;
-  /** SHA-256 of the key's wire form (RFC 4253, section 6.6). */
+  /** The key's wire form (RFC 4253, section 6.6), base64. */
+  readonly blob: string;
+  /** SHA-256 of the wire form. */
   readonly digest: Buffer;
   /**
    * Whether `signature` was made over `data` with this key. It comes without SSH's wrapping: DER for ECDSA, the bare bytes
@@ -50,6 +52,7 @@ export function parsePublicKey(line: string): PublicKey {
     type,
     comment,
     fingerprint: `SHA256:${digest.toString("base64").replace(/=+$/, "")}`,
+    blob: blob.toString("base64"),
     digest,
     verify: (data, signature, asked) =>
       type === "ssh-rsa" ? verifyRsa(key, data, signature, asked ?? "sha1") : verifies(key, hash, data, signature),

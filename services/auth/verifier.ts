@@ -46,7 +46,10 @@ export function createVerifier({ config, logger }: VerifierOptions): Verifier {
       if (account.passwordHash === undefined) return refused("the account has no password");
       if (match === "unusable") return refused("the account's password hash is unusable; set the password again");
       if (account.passwordHash !== storedHash) return refused("the password was changed during the check");
-      return match === "match" ? { accepted: true, account, method: "password" } : refused("wrong password");
+      const credential = { kind: "password", hash: storedHash } as const;
+      return match === "match"
+        ? { accepted: true, account, method: "password", credential }
+        : refused("wrong password");
     },
 
     async publicKey(name, { algorithm, blob, signature, signed, hashAlgorithm }) {
@@ -64,7 +67,7 @@ export function createVerifier({ config, logger }: VerifierOptions): Verifier {
       }
       if (signature === undefined) return { accepted: true, account, method: "publickey" };
       if (signed === undefined || !key.verify(signed, signature, hashAlgorithm)) return refused("wrong signature");
-      return { accepted: true, account, method: "publickey" };
+      return { accepted: true, account, method: "publickey", credential: { kind: "public-key", blob: key.blob } };
     },
   };
 }

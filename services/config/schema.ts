@@ -12,6 +12,7 @@ import {
   storagePath,
 } from "./fields.js";
 import { accountLifeSchema, mailSchema } from "./life-schema.js";
+import { securitySchema } from "./security-schema.js";
 
 export { accountNameSchema, PERMISSIONS, type Permission, permissionSchema } from "./fields.js";
 
@@ -70,6 +71,7 @@ export const siteSchema = z.strictObject({
       maxHandles: z.int().min(1).max(4_096).default(256),
     })
     .prefault({}),
+  security: securitySchema.prefault({}),
   /** Who may connect at all: `deny` wins; an empty `allow` allows everybody. */
   addressRules: z.strictObject({ allow: networksSchema.default([]), deny: networksSchema.default([]) }).prefault({}),
   /** Partials that nobody resumed are removed after so long. */

@@ -53,4 +53,19 @@ export const keys = {
   name: (store: string, path: string) => `names/${store}/${path}`,
   /** Everything below a directory. */
   namesBelow: (store: string, path: string) => `names/${store}/${path}/`,
+  /** Failed logins that one node counted (one bounded key a node), and the bans and lockouts that followed. On no lease. */
+  counterPrefix: "security/counters/",
+  counters: (nodeId: string) => `security/counters/${nodeId}`,
+  banPrefix: "security/bans/",
+  lockoutPrefix: "security/lockouts/",
+  /** Addresses, hashed, from which an account has logged in. */
+  known: (account: string) => `security/known/${account}`,
+  /** How many sessions each limited account has on a node; on the node's lease. */
+  sessionCountPrefix: "sessions/",
+  sessionCounts: (nodeId: string) => `sessions/${nodeId}`,
+  /** A question to all nodes, and their answers; on the asker's short lease. */
+  askPrefix: "asks/",
+  ask: (id: string) => `asks/${id}`,
+  answerPrefix: (askId: string) => `answers/${askId}/`,
+  answer: (askId: string, nodeId: string) => `answers/${askId}/${nodeId}`,
 } as const;

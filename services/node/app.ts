@@ -34,6 +34,7 @@ import { createLoadMeter } from "./load.js";
 import { adminTokenIn, clusterKeyIn, nodeIdIn } from "./local-files.js";
 import { createNodeState } from "./node-state.js";
 import { METRIC_LABELS } from "./observers.js";
+import { createProtection } from "./protection.js";
 import type { NodeSettings } from "./settings.js";
 import { createStorageWatch } from "./storage-health.js";
 import { VERSION } from "./version.js";
@@ -136,6 +137,19 @@ export function createApp(settings: NodeSettings): App {
 
   const activity = createActivityLog({ coordination, nodeId: identity.id, logger });
 
+  const protection = createProtection({
+    coordination,
+    nodeId: identity.id,
+    balancers: settings.balancers,
+    membership,
+    members,
+    config,
+    transfers: () => dataPath?.runningTransfers() ?? [],
+    endBanned: (isBanned) => dataPath?.endBanned(isBanned),
+    metrics,
+    logger,
+  });
+
   /**
    * Whether those that are here are served: their sessions end where this is false. A node that is cut off or whose storage
    * is full or gone says so by its state; its sessions still read, or hear a clear error, and nothing is won by ending them.
@@ -167,6 +181,7 @@ export function createApp(settings: NodeSettings): App {
     audit,
     coordinator,
     seal: (plaintext, storeKey) => seal(plaintext, clusterKey, storeKey),
+    protection: protection.parts,
     metrics,
     logger,
   });
@@ -231,6 +246,8 @@ export function createApp(settings: NodeSettings): App {
     activity.start();
     ends.push(() => coordinator.stop());
     coordinator.start();
+    ends.push(() => protection.stop());
+    protection.start();
     ends.push(() => storage.stop());
     const { id: siteId } = snapshot.site;
     store = await openStore({ settings, siteId, coordination, logger, onProblem: storage.report, signal });
@@ -243,6 +260,7 @@ export function createApp(settings: NodeSettings): App {
       config,
       store,
       storageHealth: () => storage.health(),
+      protection,
       metrics,
       audit,
       onLogin: (account) => activity.loggedIn(account),

@@ -1,6 +1,4 @@
 import type { AuditSink } from "#audit/contract.js";
-import type { Verifier } from "#auth/contract.js";
-import { createVerifier } from "#auth/verifier.js";
 import type { Membership, NodeIdentity } from "#cluster/contract.js";
 import { createCommitEngine } from "#commit/engine.js";
 import type { RunningConfigView } from "#config/view.js";
@@ -13,11 +11,12 @@ import type { Logger } from "#lib/logger.js";
 import type { Metrics } from "#observe/metrics.js";
 import { createListener } from "#protocols/net/listener.js";
 import { type ConnectedClient, createSftpServer, type SftpServer } from "#protocols/sftp/server.js";
-import { createSessions } from "#sessions/sessions.js";
+import { createSessions, type TransferOfSession } from "#sessions/sessions.js";
 import type { Store } from "#storage/contract.js";
 import { createPosixStore } from "#storage/posix/store.js";
 import { commitJournal, loginRecords } from "./audit-observers.js";
 import { commitObserver, connectionObserver, transferObserver } from "./observers.js";
+import type { Protection } from "./protection.js";
 import type { NodeSettings } from "./settings.js";
 import type { StorageHealth } from "./storage-health.js";
 
@@ -30,6 +29,8 @@ export interface DataPathOptions {
   readonly store: Store;
   /** What the storage watch says now. */
   readonly storageHealth: () => StorageHealth | undefined;
+  /** Who may come in, and who must go. */
+  readonly protection: Protection;
   readonly metrics: Metrics;
   readonly audit: AuditSink;
   /** Hears of each login; cheap. */
@@ -45,6 +46,9 @@ export interface DataPath {
   readonly transfers: number;
   connections(): { readonly authenticated: number; readonly unauthenticated: number };
   clients(): readonly ConnectedClient[];
+  runningTransfers(): readonly TransferOfSession[];
+  /** Ends connections without a login whose address is banned. */
+  endBanned(isBanned: (address: string) => boolean): void;
   /** Ends all sessions and takes no new ones, until `resume`. Idempotent. */
   suspend(reason: string): Promise<void>;
   resume(): void;
@@ -84,8 +88,9 @@ export function createDataPath(options: DataPathOptions): DataPath {
     return new LongshoreError("unavailable", "the storage can't be used at the moment: try again later");
   };
   const sessions = createSessions({ config, store, engine, storageFault, logger, observer: transfers });
-  const verifier: Verifier = createVerifier({ config, logger });
-  const newServer = (): SftpServer => createSftpServer({ config, verifier, sessions, logger, observer });
+  const { guard, registry } = options.protection;
+  const newServer = (): SftpServer =>
+    createSftpServer({ config, verifier: guard.verifier, sessions, registry, logger, observer });
 
   let server: SftpServer | undefined = newServer();
   const listener = createListener({
@@ -93,6 +98,7 @@ export function createDataPath(options: DataPathOptions): DataPath {
     port: settings.sftp.port,
     ...(settings.balancers === undefined ? {} : { balancers: settings.balancers }),
     limits: () => config.snapshot().site.sftp,
+    refusal: guard.refusal,
     onConnection(socket, client, release) {
       if (server !== undefined) server.accept(socket, client, release);
       else socket.destroy();
@@ -126,6 +132,8 @@ export function createDataPath(options: DataPathOptions): DataPath {
       return { authenticated: Math.max(0, (server?.connections() ?? 0) - unauthenticated), unauthenticated };
     },
     clients: () => server?.clients() ?? [],
+    runningTransfers: () => sessions.transfers(),
+    endBanned: (isBanned) => server?.endBanned(isBanned),
     suspend: endServer,
     get suspended() {
       return server === undefined;

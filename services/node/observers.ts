@@ -1,4 +1,5 @@
 import type { AuditSink } from "#audit/contract.js";
+import { LOGIN_REFUSALS } from "#auth/security-contract.js";
 import { NODE_STATES } from "#cluster/contract.js";
 import { type CommitObserver, RECOVERIES } from "#commit/contract.js";
 import type { Metrics, MetricsOptions } from "#observe/metrics.js";
@@ -24,6 +25,7 @@ export const METRIC_LABELS: MetricsOptions["labels"] = {
   requests: [...REQUESTS].filter(([type]) => isRequest(type)).map(([, name]) => name),
   failures: [...STATUSES].filter(([code]) => code !== Status.OK && code !== Status.EOF).map(([, name]) => name),
   recoveries: RECOVERIES,
+  loginRefusals: LOGIN_REFUSALS,
 };
 
 /** Of what clients send once a session is open. */
@@ -57,10 +59,10 @@ export function transferObserver(metrics: Metrics, audit: AuditSink): CountingTr
       running++;
     },
     bytes: (direction, count) => metrics.bytes(direction, count),
-    ended(direction, end, transfer) {
+    ended(direction, end, _transfer, about) {
       running--;
       metrics.transferEnded(direction, end);
-      const entry = transferRecord(direction, end, transfer);
+      const entry = transferRecord(direction, end, about);
       if (entry !== undefined) audit.record(entry);
     },
   };

@@ -9,6 +9,7 @@ const labels = {
   requests: ["open"],
   failures: ["failure"],
   recoveries: ["placed", "swept"],
+  loginRefusals: ["credential", "banned"],
 };
 const options = { node: "alpha", version: "1.2.3", labels };
 

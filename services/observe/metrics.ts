@@ -1,6 +1,7 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { ERROR_CODES } from "#lib/errors.js";
+import { createSecurityMetrics, type SecurityMetrics } from "./security-metrics.js";
 
 export type Direction = "upload" | "download";
 /** `complete`: the client has its success reply. `partial`: the bytes are kept, not committed. `unknown`: either of them. */
@@ -85,6 +86,8 @@ export interface Metrics {
   /** Work of somebody else that this node finished, took over or swept away: `action` is one of few fixed words. */
   recovered(action: string, count?: number): void;
   storeCall(call: StoreCall, outcome: StoreOutcome, seconds: number): void;
+  /** Failed logins and what follows from them. */
+  readonly security: SecurityMetrics;
   /** Sum over all transfers so far, for the load in the heartbeat. */
   readonly totalBytes: number;
   /** The page for Prometheus. */
@@ -110,6 +113,8 @@ export interface MetricsOptions {
     readonly failures: readonly string[];
     /** `action` of `recovered`. */
     readonly recoveries: readonly string[];
+    /** `reason` of `security.loginRefused`. */
+    readonly loginRefusals: readonly string[];
   };
 }
 
@@ -270,6 +275,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
   let totalBytes = 0;
   return {
     attach: (more) => void Object.assign(gauges, more),
+    security: createSecurityMetrics(registers, labels.loginRefusals),
     connectionOpened: () => opened.inc(),
     connectionRefused: (reason) => refused.inc({ reason }),
     connectionClosed: (reason) => closed.inc({ reason }),

@@ -14,6 +14,10 @@ export const REFUSAL_REASONS = [
   "proxy-deadline",
   "limit-total",
   "limit-address",
+  /** The address is banned. */
+  "banned",
+  /** The site's address rules don't let it in. */
+  "denied",
   /** The node drains or stops. */
   "draining",
 ] as const;
@@ -39,7 +43,13 @@ export const END_REASONS = [
   "keepalive",
   /** The client broke the protocol, flooded, or never finished a key exchange. */
   "protocol",
-  /** This server ended it: shutdown, or an administrator. */
+  /** The address was banned. */
+  "banned",
+  /** The account, the credential or the address that the session went by is no longer good. */
+  "revoked",
+  /** An administrator ended the session. */
+  "killed",
+  /** This server ended it: shutdown. */
   "server",
 ] as const;
 export type EndReason = (typeof END_REASONS)[number];

@@ -7,7 +7,7 @@ import type { Logger } from "#lib/logger.js";
 import type { Store } from "#storage/contract.js";
 import type { Session, Sessions } from "./contract.js";
 import { AccountSession } from "./session.js";
-import type { TransferObserver } from "./transfer-log.js";
+import type { RunningTransfer, TransferObserver } from "./transfer-log.js";
 
 export interface SessionsOptions {
   readonly config: ConfigView;
@@ -19,13 +19,39 @@ export interface SessionsOptions {
   readonly observer: TransferObserver;
 }
 
+/** Whose transfer it is. */
+export interface TransferOfSession {
+  readonly transfer: RunningTransfer;
+  readonly session: string;
+  readonly account: string;
+  readonly address: string;
+}
+
+export interface CountedSessions extends Sessions {
+  /** What runs now. */
+  transfers(): readonly TransferOfSession[];
+}
+
 /** The one place where sessions are made, and counted. */
-export function createSessions(options: SessionsOptions): Sessions {
+export function createSessions(options: SessionsOptions): CountedSessions {
   const open = new Set<Session>();
+  const running = new Map<RunningTransfer, TransferOfSession>();
+  const watched = (whose: Omit<TransferOfSession, "transfer">): TransferObserver => ({
+    ...options.observer,
+    opened(direction, transfer) {
+      running.set(transfer, { transfer, ...whose });
+      options.observer.opened(direction, transfer);
+    },
+    ended(direction, end, transfer, about) {
+      running.delete(transfer);
+      options.observer.ended(direction, end, transfer, about);
+    },
+  });
   return {
     get count() {
       return open.size;
     },
+    transfers: () => [...running.values()],
     open({ account, clientAddress, protocol }) {
       const id = randomBytes(6).toString("hex");
       const session: AccountSession = new AccountSession({
@@ -43,7 +69,7 @@ export function createSessions(options: SessionsOptions): Sessions {
         store: options.store,
         engine: options.engine,
         logger: options.logger.child({ session: id, account, client: clientAddress }),
-        observer: options.observer,
+        observer: watched({ session: id, account, address: clientAddress }),
         ended: () => open.delete(session),
       });
       open.add(session);

@@ -18,21 +18,33 @@ export interface EndedTransfer {
   readonly details: Readonly<Record<string, unknown>>;
 }
 
+/** A transfer under way. */
+export interface RunningTransfer {
+  readonly id: string;
+  readonly direction: Direction;
+  /** As the client named it. */
+  readonly path: string;
+  readonly bytes: number;
+  /** Wall clock, milliseconds since 1970. */
+  readonly since: number;
+}
+
 /** Told of every transfer; cheap, never throws. */
 export interface TransferObserver {
-  opened(direction: Direction): void;
+  opened(direction: Direction, transfer: RunningTransfer): void;
   bytes(direction: Direction, count: number): void;
-  ended(direction: Direction, end: TransferEnd, transfer: EndedTransfer): void;
+  ended(direction: Direction, end: TransferEnd, transfer: RunningTransfer, about: EndedTransfer): void;
 }
 
 /** Bytes are told on in lumps: a counter a packet would be the dearest part of a packet. */
 const LUMP = 4 << 20;
 
 /** The record of one transfer, from its open to its one end: a log line, and what metrics count. */
-export class TransferLog {
+export class TransferLog implements RunningTransfer {
   readonly id: string;
   readonly direction: Direction;
-  readonly #path: string;
+  readonly path: string;
+  readonly since = Date.now();
   readonly #actor: Actor;
   readonly #logger: Logger;
   readonly #observer: TransferObserver;
@@ -51,11 +63,11 @@ export class TransferLog {
   ) {
     this.id = id;
     this.direction = direction;
-    this.#path = path;
+    this.path = path;
     this.#actor = actor;
     this.#logger = logger.child({ transfer: id });
     this.#observer = observer;
-    observer.opened(direction);
+    observer.opened(direction, this);
   }
 
   get bytes(): number {
@@ -74,9 +86,9 @@ export class TransferLog {
     this.#tell();
     const seconds = Math.round(monotonicMs() - this.#started) / 1_000;
     const { id, bytes } = this;
-    const about = { id, actor: this.#actor, path: this.#path, bytes, seconds, details: fields };
-    this.#observer.ended(this.direction, end, about);
-    const line = { direction: this.direction, path: this.#path, end, bytes: this.#bytes, seconds, ...fields };
+    const about = { id, actor: this.#actor, path: this.path, bytes, seconds, details: fields };
+    this.#observer.ended(this.direction, end, this, about);
+    const line = { direction: this.direction, path: this.path, end, bytes: this.#bytes, seconds, ...fields };
     if (end === "failed" || end === "unknown") this.#logger.warn("transfer", line);
     else this.#logger.info("transfer", line);
   }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { addressFromBytes } from "#protocols/net/addresses.js";
+import { addressFromBytes } from "#lib/addresses.js";
 import { MAX_PROXY_HEADER, ProxyHeaderReader, parseProxyHeader } from "#protocols/net/proxy-header.js";
 
 /** The PROXY header is the first thing that a stranger's bytes meet: nothing in it may surprise us. */

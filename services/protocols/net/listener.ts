@@ -1,7 +1,7 @@
 import { createServer, type Server, type Socket } from "node:net";
+import { limitKey, normalizeAddress, parseNetworks } from "#lib/addresses.js";
 import type { Logger } from "#lib/logger.js";
 import type { ConnectionObserver, RefusalReason } from "../observer.js";
-import { limitKey, normalizeAddress, parseNetworks } from "./addresses.js";
 import { createLogThrottle } from "./log-throttle.js";
 import { type Endpoint, type ProxyHeader, ProxyHeaderReader } from "./proxy-header.js";
 import { withOwnReads } from "./reads.js";
@@ -24,6 +24,8 @@ export interface ListenerOptions {
   readonly deadlineMs?: number;
   /** Asked at each connection, because they change without a restart. */
   readonly limits: () => { readonly maxUnauthenticated: number; readonly maxUnauthenticatedPerAddress: number };
+  /** Why this client isn't taken at all, asked before anything is spent on it; undefined: it is. Default: all are. */
+  readonly refusal?: (address: string) => "banned" | "denied" | undefined;
   /**
    * The socket comes paused, with every byte behind the PROXY header still in it, and with an `error` listener. `client`
    * is the client's own address (P9). `release` gives the place among the unauthenticated back: at the login, or by
@@ -99,6 +101,11 @@ export function createListener(options: ListenerOptions): Listener {
   }
 
   function handOver(socket: Socket, client: Endpoint): void {
+    const refusal = options.refusal?.(client.address);
+    if (refusal !== undefined) {
+      refuse(socket, refusal, `connection refused: the address is ${refusal}`, { client: client.address });
+      return;
+    }
     const release = takePlace(socket, client.address);
     if (release === undefined) return;
     options.onConnection(socket, client, release);

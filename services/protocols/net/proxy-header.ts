@@ -1,4 +1,4 @@
-import { addressFromBytes } from "./addresses.js";
+import { addressFromBytes } from "#lib/addresses.js";
 
 /**
  * The PROXY protocol, version 2 (HAProxy's doc/proxy-protocol.txt, section numbers from there): how the balancer tells us

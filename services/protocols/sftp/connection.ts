@@ -2,10 +2,12 @@ import type { Socket } from "node:net";
 import type { Connection, ServerChannel } from "ssh2";
 import type { Verifier } from "#auth/contract.js";
 import type { ConfigView } from "#config/contract.js";
+import type { Credential } from "#config/credential.js";
 import { monotonicMs } from "#lib/clock.js";
 import { asLongshoreError } from "#lib/errors.js";
 import type { Logger } from "#lib/logger.js";
 import type { Session, Sessions } from "#sessions/contract.js";
+import type { SessionRegistry } from "#sessions/registry.js";
 import type { Endpoint } from "../net/proxy-header.js";
 import type { ConnectionObserver, EndReason, LoginMethod } from "../observer.js";
 import { isOfferedHostKey } from "./algorithms.js";
@@ -40,6 +42,8 @@ export interface SftpConnectionOptions {
   readonly config: ConfigView;
   readonly verifier: Verifier;
   readonly sessions: Sessions;
+  /** Where sessions are known to those who may end them. */
+  readonly registry: SessionRegistry | undefined;
   readonly startSubsystem: typeof startSftpSubsystem;
   readonly logger: Logger;
   readonly observer: ConnectionObserver & SftpObserver;
@@ -65,6 +69,8 @@ export class SftpConnection {
   #account: string | undefined;
   /** Of the login's session: names the login on the record. */
   #loginId = "";
+  /** Takes the session out of the registry. */
+  #leave: (() => void) | undefined;
   #ending = false;
   #ended: { readonly reason: EndReason; readonly detail: string } | undefined;
 
@@ -232,18 +238,19 @@ export class SftpConnection {
       maxAttempts: () => options.config.snapshot().site.sftp.maxAuthAttempts,
       logger: this.#logger,
       observer: options.observer,
-      onAccepted: (account, method) => this.#admit(account.name, method),
+      onAccepted: ({ name }, method, credential) => this.#admit(name, method, credential),
       end: (reason, detail) => this.end(reason, detail),
     });
     serveChannels(ssh, this.#logger, (channel) => this.#startSubsystem(ssh, channel));
   }
 
   /** Opens the session of a login that was right. False: refused, and the connection ends. */
-  #admit(account: string, method: LoginMethod): boolean {
+  #admit(account: string, method: LoginMethod, credential: Credential | undefined): boolean {
     // The check may have outlived the connection, which would then never end this session.
     if (this.#ended !== undefined) return false;
     try {
       this.#loginSession = this.#openSession(account);
+      this.#register(this.#loginSession, method, credential);
     } catch (error) {
       this.end("session-refused", asLongshoreError(error, "the session could not be opened").message);
       return false;
@@ -258,6 +265,21 @@ export class SftpConnection {
     this.#logger = this.#logger.child({ account, session: this.#loginSession.id });
     this.#logger.debug("logged in");
     return true;
+  }
+
+  /** Throws where the account has too many sessions, or may no longer have any. */
+  #register({ id, account }: Session, method: LoginMethod, credential: Credential | undefined): void {
+    const { registry, client } = this.#options;
+    this.#leave = registry?.admit({
+      id,
+      account,
+      ...client,
+      protocol: "sftp",
+      method,
+      credential,
+      since: Date.now(),
+      end: (reason, detail) => this.end(reason, detail),
+    });
   }
 
   #openSession(account: string): Session {
@@ -324,6 +346,7 @@ export class SftpConnection {
     clearTimeout(this.#grace);
     const options = this.#options;
     options.release();
+    this.#leave?.();
     this.#note("client", this.#account === undefined ? "gone before a login" : "closed by the client");
     const { reason, detail } = this.#ended ?? { reason: "client" as const, detail: "" };
     let openHandles = 0;

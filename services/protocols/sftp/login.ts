@@ -1,5 +1,6 @@
 import type { AuthContext, Connection, KeyboardAuthContext, PublicKeyAuthContext } from "ssh2";
 import type { Client, Verdict, Verifier } from "#auth/contract.js";
+import type { Credential } from "#config/credential.js";
 import type { Account } from "#config/schema.js";
 import { asLongshoreError } from "#lib/errors.js";
 import type { Logger } from "#lib/logger.js";
@@ -15,7 +16,7 @@ export interface LoginOptions {
   readonly logger: Logger;
   readonly observer: ConnectionObserver;
   /** Called once, before the client hears of its success. False: the session was refused, and `end` was called. */
-  readonly onAccepted: (account: Account, method: LoginMethod) => boolean;
+  readonly onAccepted: (account: Account, method: LoginMethod, credential: Credential | undefined) => boolean;
   /** Ends the connection. */
   readonly end: (reason: EndReason, detail: string) => void;
 }
@@ -87,14 +88,14 @@ export function runLogin(options: LoginOptions): void {
         finish(decision.cause === "busy" ? "login-busy" : "login-attempts", decision.reason);
         return;
       case "accept":
-        if (verdict.accepted && method !== undefined) accept(context, verdict.account, method);
+        if (verdict.accepted && method !== undefined) accept(context, verdict, method);
     }
   }
 
-  function accept(context: AuthContext, account: Account, method: LoginMethod): void {
+  function accept(context: AuthContext, verdict: Verdict & { accepted: true }, method: LoginMethod): void {
     over = true;
     observer.login("accepted", method);
-    if (options.onAccepted(account, method)) answer(() => context.accept());
+    if (options.onAccepted(verdict.account, method, verdict.credential)) answer(() => context.accept());
   }
 
   function checkPassword(context: AuthContext, password: string, method: LoginMethod): void {

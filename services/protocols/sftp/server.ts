@@ -5,6 +5,7 @@ import type { ConfigView } from "#config/contract.js";
 import { monotonicMs } from "#lib/clock.js";
 import type { Logger } from "#lib/logger.js";
 import type { Sessions } from "#sessions/contract.js";
+import type { SessionRegistry } from "#sessions/registry.js";
 import { holdSilently } from "../net/listener.js";
 import type { Endpoint } from "../net/proxy-header.js";
 import type { ConnectionObserver } from "../observer.js";
@@ -22,6 +23,8 @@ export interface SftpServerOptions {
   readonly config: ConfigView;
   readonly verifier: Verifier;
   readonly sessions: Sessions;
+  /** Where sessions are known to those who may end them. Default: nowhere. */
+  readonly registry?: SessionRegistry;
   readonly logger: Logger;
   readonly observer: ConnectionObserver & SftpObserver;
   /** Default: the SFTP subsystem. */
@@ -40,6 +43,8 @@ export interface SftpServer {
   /** Connections, logged in or not. */
   connections(): number;
   clients(): readonly ConnectedClient[];
+  /** Ends the connections that aren't logged in (the registry knows the others) and whose address is banned. */
+  endBanned(isBanned: (address: string) => boolean): void;
   /** Accepts nothing new; what runs goes on. Resolves when no connection is left. */
   drain(): Promise<void>;
   /** Ends every connection. Resolves when all are gone, their sessions' last commits included. Idempotent. */
@@ -141,6 +146,7 @@ export function createSftpServer(options: SftpServerOptions): SftpServer {
         config,
         verifier: options.verifier,
         sessions: options.sessions,
+        registry: options.registry,
         startSubsystem,
         logger,
         observer,
@@ -155,6 +161,13 @@ export function createSftpServer(options: SftpServerOptions): SftpServer {
     },
     connections: () => connections.size,
     clients: () => [...connections].map(({ client, account }) => ({ ...client, account })),
+    endBanned(isBanned) {
+      for (const connection of connections) {
+        if (connection.account === undefined && isBanned(connection.client.address)) {
+          connection.end("banned", "the address was banned");
+        }
+      }
+    },
     drain() {
       accepting = false;
       return whenNoneIsLeft();

@@ -28,6 +28,8 @@ export interface RawOptions {
   readonly password?: string;
   /** Goes first: a session with one node, past the balancer. */
   readonly proxy?: ProxyHeader;
+  /** Where the connection comes from: a loopback address stands for a partner of its own. */
+  readonly localAddress?: string;
   /** For the connection and the login. Default 20,000. */
   readonly deadlineMs?: number;
   /** For each reply. Default 30,000. */

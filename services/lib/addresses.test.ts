@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { addressFromBytes, limitKey, normalizeAddress, parseNetworks } from "./addresses.js";
+import {
+  addressFromBytes,
+  canonicalNetwork,
+  limitKey,
+  normalizeAddress,
+  overlaps,
+  parseNetworks,
+} from "./addresses.js";
 
 test("an address has one spelling", () => {
   assert.equal(normalizeAddress("192.0.2.1"), "192.0.2.1");
@@ -49,4 +56,27 @@ test("a faulty network is named", () => {
       (error: unknown) => error instanceof Error && error.message.includes(`"${entry}"`),
     );
   }
+});
+
+test("a network has one spelling, with its host bits cleared", () => {
+  const spelled = (text: string) => canonicalNetwork(text);
+  assert.equal(spelled("192.0.2.7"), "192.0.2.7");
+  assert.equal(spelled("192.0.2.7/32"), "192.0.2.7");
+  assert.equal(spelled("192.0.2.7/24"), "192.0.2.0/24");
+  assert.equal(spelled("0.0.0.0/0"), "0.0.0.0/0");
+  assert.equal(spelled("2001:DB8:0:1:2:3:4:5/64"), "2001:db8:0:1::/64");
+  assert.equal(spelled("::ffff:192.0.2.7"), "192.0.2.7");
+  assert.equal(spelled("::ffff:192.0.2.7/120"), "192.0.2.0/24");
+  assert.equal(spelled(`${limitKey("2001:db8::7")}`), "2001:db8::/64");
+  for (const bad of ["", "x", "1.2.3", "1.2.3.4/33", "1.2.3.4/-1", "::/129", "1.2.3.4/8/8", "::ffff:1.2.3.4/8"])
+    assert.equal(spelled(bad), undefined, bad);
+});
+
+test("overlapping networks are known by either side", () => {
+  assert.equal(overlaps("192.0.2.0/24", "192.0.2.7"), true);
+  assert.equal(overlaps("192.0.2.7", "192.0.2.0/24"), true);
+  assert.equal(overlaps("192.0.2.0/24", "192.0.3.0/24"), false);
+  assert.equal(overlaps("0.0.0.0/0", "203.0.113.1"), true);
+  assert.equal(overlaps("0.0.0.0/0", "2001:db8::1"), false);
+  assert.equal(overlaps("2001:db8::/32", "2001:db8:1::/64"), true);
 });

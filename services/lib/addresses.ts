@@ -74,3 +74,55 @@ export function parseNetworks(entries: readonly string[]): Networks {
     },
   };
 }
+
+/**
+ * A network or an address in its one spelling, host bits cleared: what bans are stored and found by. A single address has no
+ * suffix. Undefined where `text` is neither.
+ */
+export function canonicalNetwork(text: string): string | undefined {
+  const [head = "", suffix, ...more] = text.trim().split("/");
+  const address = normalizeAddress(head);
+  if (address === undefined || more.length > 0 || (suffix !== undefined && !/^\d{1,3}$/.test(suffix))) return undefined;
+  const four = isIPv4(address);
+  const width = four ? 32 : 128;
+  const bits = suffix === undefined ? width : Number(suffix) - (four && isIP(head) === 6 ? 96 : 0);
+  if (bits < 0 || bits > width) return undefined;
+  if (bits === width) return address;
+  const spare = BigInt(width - bits);
+  const cleared = (toNumber(address) >> spare) << spare;
+  return `${four ? fourOf(cleared) : sixOf(cleared)}/${bits}`;
+}
+
+/** Whether the two networks or addresses have an address in common. */
+export function overlaps(one: string, other: string): boolean {
+  const [a = "", aBits] = one.split("/");
+  const [b = "", bBits] = other.split("/");
+  if (a.includes(":") !== b.includes(":")) return false;
+  const width = a.includes(":") ? 128 : 32;
+  const spare = BigInt(width - Math.min(Number(aBits ?? width), Number(bBits ?? width)));
+  return toNumber(a) >> spare === toNumber(b) >> spare;
+}
+
+function toNumber(address: string): bigint {
+  if (!address.includes(":")) return address.split(".").reduce((sum, part) => (sum << 8n) | BigInt(part), 0n);
+  // RFC 5952's last 32 bits may be dotted (::1.2.3.4).
+  const dotted = /^(.*:)(\d+\.\d+\.\d+\.\d+)$/.exec(address);
+  const plain =
+    dotted === null
+      ? address
+      : `${dotted[1]}${(toNumber(dotted[2] ?? "") >> 16n).toString(16)}:${(toNumber(dotted[2] ?? "") & 0xffffn).toString(16)}`;
+  const [head = "", tail] = plain.split("::", 2);
+  const left = head === "" ? [] : head.split(":");
+  const right = tail === undefined || tail === "" ? [] : tail.split(":");
+  const groups = [...left, ...Array<string>(8 - left.length - right.length).fill("0"), ...right];
+  return groups.reduce((sum, group) => (sum << 16n) | BigInt(`0x${group}`), 0n);
+}
+
+function fourOf(value: bigint): string {
+  return [24n, 16n, 8n, 0n].map((shift) => String((value >> shift) & 0xffn)).join(".");
+}
+
+function sixOf(value: bigint): string {
+  const bytes = Uint8Array.from({ length: 16 }, (_, index) => Number((value >> BigInt(120 - 8 * index)) & 0xffn));
+  return addressFromBytes(bytes);
+}
