@@ -147,6 +147,7 @@ export function createApp(settings: NodeSettings): App {
     transfers: () => dataPath?.runningTransfers() ?? [],
     endBanned: (isBanned) => dataPath?.endBanned(isBanned),
     metrics,
+    audit,
     logger,
   });
 
