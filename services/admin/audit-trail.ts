@@ -1,6 +1,6 @@
 import type { Context, Middleware } from "koa";
 import type { AuditSink } from "#audit/contract.js";
-import { changeOf } from "#audit/mask.js";
+import { changeOf, masked } from "#audit/mask.js";
 import { HttpError, problemOf } from "./errors.js";
 
 /** Every administrative change on the record: who, from where, what was asked, what it changed, how it came out. */
@@ -40,6 +40,11 @@ export function auditTrail(audit: AuditSink | undefined): Middleware {
 /** Told by a route: what an entry was and is. Secrets are masked before anything is written. */
 export function noteChange(ctx: Context, before: unknown, after: unknown): void {
   (ctx.state as { change?: unknown }).change = changeOf(before, after);
+}
+
+/** Told by a route that changes many entries at once: what it did, in its own form. */
+export function noteChanges(ctx: Context, changes: unknown): void {
+  (ctx.state as { change?: unknown }).change = masked(changes);
 }
 
 type Asked = Parameters<AuditSink["recordDurably"]>[0];

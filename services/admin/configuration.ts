@@ -1,6 +1,7 @@
 import type Router from "@koa/router";
 import { z } from "zod";
 import { actorOf } from "./actor.js";
+import { noteChanges } from "./audit-trail.js";
 import { entityTag, preconditionOf, readJson } from "./body.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError } from "./errors.js";
@@ -37,6 +38,7 @@ export function configurationRoutes(router: Router, { documents, logger, members
       by: actorOf(ctx),
       ...(expected === undefined ? {} : { expected }),
     });
+    noteChanges(ctx, applied.changes);
     logger.info("a whole-site document was applied", { changes: applied.changes.length, revision: applied.revision });
     ctx.set("etag", entityTag(applied.revision));
     ctx.body = applied;
@@ -64,6 +66,7 @@ export function configurationRoutes(router: Router, { documents, logger, members
       return;
     }
     const applied = await documents.rollback(revision, { by: actorOf(ctx) });
+    noteChanges(ctx, applied.changes);
     logger.info("the configuration was rolled back", { to: revision, revision: applied.revision });
     ctx.body = applied;
   });

@@ -2,6 +2,7 @@ import type Router from "@koa/router";
 import { InvalidConfigError } from "#config/errors.js";
 import type { EntryKind, StoredEntry } from "#config/site-documents.js";
 import { actorOf } from "./actor.js";
+import { noteChange } from "./audit-trail.js";
 import { entityTag, preconditionOf, readJson } from "./body.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError } from "./errors.js";
@@ -39,7 +40,9 @@ export function entriesRoutes(router: Router, { documents, logger }: AdminParts)
       const name = String(ctx.params.name);
       const expected = preconditionOf(ctx.headers);
       const fields = fieldsOf(kind, await readJson(ctx.req, BODY_LIMIT));
+      const before = await documents.get(kind, name).catch(() => undefined);
       const stored = await documents.put(kind, name, fields, expected, { by: actorOf(ctx) });
+      noteChange(ctx, before?.value, stored.value);
       logger.info("an entry of the configuration was written", { kind, name, revision: stored.revision });
       ctx.status = stored.created ? 201 : 200;
       ctx.set("etag", entityTag(stored.revision));
@@ -52,7 +55,9 @@ export function entriesRoutes(router: Router, { documents, logger }: AdminParts)
       if (expected === "absent") {
         throw new HttpError(400, "Malformed precondition", `an absent ${kind} can't be deleted`);
       }
+      const before = await documents.get(kind, name).catch(() => undefined);
       if (!(await documents.remove(kind, name, expected, { by: actorOf(ctx) }))) throw notFound(name);
+      noteChange(ctx, before?.value, null);
       logger.info("an entry of the configuration was deleted", { kind, name });
       ctx.status = 204;
     });

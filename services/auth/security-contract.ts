@@ -16,8 +16,8 @@ export interface SecurityObserver {
   loginRefused(reason: LoginRefusal): void;
   /** A check waited first. */
   loginThrottled(): void;
-  /** This node decided on a ban or a lockout. */
-  imposed(what: "ban" | "lockout"): void;
+  /** This node decided on a ban of an address or network, or on a lockout of an account. */
+  imposed(what: "ban" | "lockout", subject: string, measure: Readonly<Record<string, unknown>>): void;
   /** This node's counters were written to the store. */
   countersFlushed(bytes: number): void;
 }

@@ -105,12 +105,12 @@ export function createSecurity(options: SecurityOptions): Security {
       settings(),
     );
     if (ban !== undefined) {
-      observer.imposed("ban");
+      observer.imposed("ban", source, { ...ban });
       logger.warn("an address is banned after failed logins", { address: source, ...ban });
       bans.impose({ subject: source, ...ban, by: "failed-logins", reason: "failed logins" });
     }
     if (lockout !== undefined && account !== undefined) {
-      observer.imposed("lockout");
+      observer.imposed("lockout", account, { ...lockout });
       logger.warn("an account's password is locked for addresses that never logged in", { account, ...lockout });
       lockouts.impose({ subject: account, ...lockout, by: "failed-logins", reason: "failed logins" });
     }

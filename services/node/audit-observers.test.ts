@@ -4,7 +4,7 @@ import type { AuditEntry } from "#audit/contract.js";
 import { auditRecordSchema } from "#audit/contract.js";
 import type { CommittedRecord } from "#commit/records.js";
 import { LongshoreError } from "#lib/errors.js";
-import { changeRecord, commitJournal, transferRecord } from "./audit-observers.js";
+import { banRecords, changeRecord, commitJournal, transferRecord } from "./audit-observers.js";
 
 const actor = { account: "ann", session: "s1", address: "192.0.2.1", protocol: "sftp" };
 const record: CommittedRecord = {
@@ -71,4 +71,21 @@ test("a commit isn't held up for ever by a record that can't be written: it goes
   assert.equal(entries.length, 2);
   assert.equal(errors.length, 1);
   assert.ok(auditRecordSchema.shape.kind.safeParse(entries[0]?.kind).success);
+});
+
+test("a ban names the address, a lockout the account", () => {
+  const entries: AuditEntry[] = [];
+  const counted: string[] = [];
+  const sink = { record: (entry: AuditEntry) => void entries.push(entry), recordDurably: () => Promise.resolve() };
+  const imposed = banRecords(sink, (what) => counted.push(what));
+  imposed("ban", "192.0.2.1", { level: 1 });
+  imposed("lockout", "ann", { level: 2 });
+  assert.deepEqual(counted, ["ban", "lockout"]);
+  assert.deepEqual(
+    entries.map(({ kind, what, client, who, details }) => [kind, what, client, who, details?.level]),
+    [
+      ["ban", "ban", "192.0.2.1", undefined, 1],
+      ["ban", "lockout", undefined, "ann", 2],
+    ],
+  );
 });

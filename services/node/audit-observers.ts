@@ -40,6 +40,18 @@ export function loginRecords(
   };
 }
 
+/** Bans and lockouts that this node decided on; those that administrators impose are on the record as their changes. */
+export function banRecords(
+  audit: AuditSink,
+  count: (what: "ban" | "lockout") => void,
+): (what: "ban" | "lockout", subject: string, measure: Readonly<Record<string, unknown>>) => void {
+  return (what, subject, measure) => {
+    count(what);
+    const whom = what === "ban" ? { client: subject } : { who: subject };
+    audit.record({ kind: "ban", what, outcome: "ok", ...whom, details: { ...measure } });
+  };
+}
+
 /**
  * The record of a transfer's end. Undefined for a complete upload: that is on the record by whoever finishes its commit
  * (commitJournal), this node or another, once.

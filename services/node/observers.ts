@@ -61,10 +61,10 @@ export function transferObserver(metrics: Metrics, audit: AuditSink): CountingTr
       running++;
     },
     bytes: (direction, count) => metrics.bytes(direction, count),
-    ended(direction, end, transfer) {
+    ended(direction, end, _transfer, about) {
       running--;
       metrics.transferEnded(direction, end);
-      const entry = transferRecord(direction, end, transfer);
+      const entry = transferRecord(direction, end, about);
       if (entry !== undefined) audit.record(entry);
     },
   };

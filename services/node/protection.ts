@@ -1,4 +1,5 @@
 import type { SecurityParts } from "#admin/security-contract.js";
+import type { AuditSink } from "#audit/contract.js";
 import { createGuard, type Guard } from "#auth/guard.js";
 import { createKnownAddresses } from "#auth/known.js";
 import { inForce } from "#auth/policy.js";
@@ -18,6 +19,7 @@ import type { Metrics } from "#observe/metrics.js";
 import { createSessionCounts } from "#sessions/counts.js";
 import { createSessionRegistry, type SessionEnd, type SessionFacts, type SessionRegistry } from "#sessions/registry.js";
 import type { TransferOfSession } from "#sessions/sessions.js";
+import { banRecords } from "./audit-observers.js";
 
 export interface ProtectionOptions {
   readonly coordination: Coordination;
@@ -30,6 +32,7 @@ export interface ProtectionOptions {
   /** Ends connections without a login whose address is banned. */
   readonly endBanned: (isBanned: (address: string) => boolean) => void;
   readonly metrics: Metrics;
+  readonly audit: AuditSink;
   readonly logger: Logger;
 }
 
@@ -52,7 +55,7 @@ const DEFAULTS = securitySchema.parse({});
 
 export function createProtection(options: ProtectionOptions): Protection {
   const { coordination, nodeId, config, members, membership, metrics, logger } = options;
-  const observer = metrics.security;
+  const observer = { ...metrics.security, imposed: banRecords(options.audit, metrics.security.imposed) };
   const security = createSecurity({
     coordination,
     nodeId,
