@@ -157,6 +157,7 @@ export function createApp(settings: NodeSettings): App {
     transfers: () => dataPath?.runningTransfers() ?? [],
     endBanned: (isBanned) => dataPath?.endBanned(isBanned),
     metrics,
+    audit,
     logger,
   });
 

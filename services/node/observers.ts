@@ -61,7 +61,7 @@ export function transferObserver(metrics: Metrics, audit: AuditSink): CountingTr
       running++;
     },
     bytes: (direction, count) => metrics.bytes(direction, count),
-    ended(direction, end, _transfer, about) {
+    ended(direction, end, about) {
       running--;
       metrics.transferEnded(direction, end);
       const entry = transferRecord(direction, end, about);
