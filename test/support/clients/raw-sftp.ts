@@ -331,7 +331,10 @@ export class RawSftp {
   async writeAll(handle: Buffer, data: Buffer, offset = 0, piece = 32_768): Promise<void> {
     const replies: Promise<void>[] = [];
     for (let at = 0; at < data.length; at += piece) {
-      replies.push(this.write(handle, offset + at, data.subarray(at, at + piece)));
+      const reply = this.write(handle, offset + at, data.subarray(at, at + piece));
+      // Refused while others are still being sent: told below.
+      reply.catch(() => {});
+      replies.push(reply);
       if (this.channel.writableNeedDrain) await Promise.race([this.drained(), this.closed]);
     }
     await Promise.all(replies);
