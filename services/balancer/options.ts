@@ -50,6 +50,8 @@ export interface BalancerOptions {
   readonly metrics?: Address;
   /** The runtime API's socket, for the operator and the tests; only its owner may use it. Relative to HAProxy's directory. */
   readonly socket: string;
+  /** Where HAProxy finds what `renderEndSessions` made (end-sessions.ts). Relative to HAProxy's directory, too. */
+  readonly script: string;
   /** Sessions at a time; each takes two file descriptors. Default 4000. */
   readonly maxConnections?: number;
   /** Default 2: one carries several GB/s of TCP; the nodes need the cores more. */

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { renderEndSessions } from "./end-sessions.js";
 import { type BalancerOptions, HEALTH_PATH, renderBalancer } from "./template.js";
 
 const node = (index: number) => ({
@@ -18,6 +19,7 @@ const options: BalancerOptions = {
   nodes: [node(1), node(2), node(3)],
   stats: { host: "127.0.0.1", port: 8404 },
   socket: "/run/haproxy/admin.sock",
+  script: "/etc/haproxy/end-sessions.lua",
 };
 
 /** The lines of one section, without their indentation. */
@@ -37,13 +39,7 @@ describe("the balancer's configuration", () => {
       assert.ok(sftp.includes(`server node-${index} 198.18.0.${index}:2022 port 8080 agent-port 8081`));
     }
     const defaults = sftp.find((line) => line.startsWith("default-server")) ?? "";
-    for (const words of [
-      "send-proxy-v2",
-      "weight 100",
-      "check inter",
-      "agent-check",
-      "on-marked-down shutdown-sessions",
-    ])
+    for (const words of ["send-proxy-v2", "weight 100", "check inter", "agent-check"])
       assert.ok(defaults.includes(words), `${words} is in: ${defaults}`);
   });
 
@@ -67,6 +63,14 @@ describe("the balancer's configuration", () => {
       section(renderBalancer(options), "listen sftp").find((each) => each.startsWith("default-server")) ?? "";
     const number = (name: string) => Number(new RegExp(` ${name} (\\d+)`).exec(line)?.[1]);
     assert.ok(number("inter") + (number("fall") - 1) * number("fastinter") < 1_000);
+  });
+
+  test("the sessions of a dead node are ended when nobody is on the way to it any more, and not by HAProxy itself", () => {
+    const config = renderBalancer(options);
+    assert.ok(section(config, "global").includes("lua-load /etc/haproxy/end-sessions.lua"));
+    assert.doesNotMatch(config, /shutdown-sessions/);
+    const looks = Number(/looks\[name\] == (\d+) then/.exec(renderEndSessions({ connectMs: 1_000 }))?.[1]);
+    assert.ok(looks * 100 > 1_000);
   });
 
   test("IPv6 addresses stand in brackets", () => {

@@ -27,8 +27,8 @@ export const HEALTH_PATH = "/health/serving";
  * The whole haproxy.cfg of a site, the same for `longshore up`, compose and Ansible; HAProxy 2.6 and 3.0 take it. Pure.
  *
  * Two things take a node out, and they mean different things:
- * - its health check fails (killed, hung, cut off for too long): DOWN, and its sessions are ended so that clients come back
- *   elsewhere;
+ * - its health check fails (killed, hung, cut off for too long): DOWN, and its sessions are ended (end-sessions.ts) so that
+ *   clients come back elsewhere;
  * - its agent says `drain` (draining, or cut off from the store): UP at weight 0, no new sessions, and the running ones go on.
  * Each node stands there twice: its second server, a backup without an agent, gets new sessions when no node is full any
  * more. So a site that lost its store still lets partners read, rather than nobody at all.
@@ -56,6 +56,8 @@ function globalSection(options: BalancerOptions): string {
     "stats timeout 30s",
     `maxconn ${options.maxConnections ?? DEFAULT_MAX_CONNECTIONS}`,
     `nbthread ${options.threads ?? DEFAULT_THREADS}`,
+    // Ends the sessions of a node that is down.
+    `lua-load ${options.script}`,
     // In pieces of 16 KiB, the default, a node pays for four times as many reads.
     `tune.bufsize ${BUFFER_BYTES}`,
     // Checks of all servers at one instant would find a busy machine busy.
@@ -74,9 +76,6 @@ function defaultsSection(options: BalancerOptions): string {
     // A connection that a node refused or didn't answer goes to another node at its first retry, so a client notices a
     // death by a fraction of a second only.
     "option redispatch 1",
-    // A server that is marked down while a client's connection to it is under way: without this HAProxy goes on to another
-    // server with the client's first bytes and then reads nothing, so that the client hangs. With it the client is told.
-    "option abortonclose",
     // Downloads pass within the kernel: a quarter less of the balancer's CPU. Uploads gained nothing by it.
     "option splice-response",
     "retries 3",
@@ -123,7 +122,6 @@ function sftpSection(options: BalancerOptions): string {
       `fall ${checks.fall} rise ${checks.rise}`,
       `agent-check agent-inter ${checks.agentMs}ms`,
       "observe layer4 error-limit 1 on-error fastinter",
-      "on-marked-down shutdown-sessions",
     ].join(" "),
     ...options.nodes.map((node) => `${sftpServer(node, node.name)} agent-port ${node.agentPort}`),
     ...options.nodes.map((node) => `${sftpServer(node, `${node.name}${LAST_RESORT}`)} no-agent-check backup`),
@@ -202,6 +200,7 @@ function check(options: BalancerOptions): void {
   const addresses = [options.stats, ...others, ...options.sftp, ...options.nodes];
   const words = [
     options.socket,
+    options.script,
     ...names,
     ...addresses.map(({ host }) => host),
     ...(runAs ? Object.values(runAs) : []),

@@ -4,6 +4,7 @@ import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { renderEndSessions } from "#balancer/end-sessions.js";
 import { type BalancerOptions, renderBalancer } from "#balancer/template.js";
 import { report, run, succeeded, until } from "../support/clients/run.js";
 import { ensurePackages } from "../support/packages.js";
@@ -19,6 +20,7 @@ test("HAProxy itself accepts the configuration in all its forms", async () => {
     nodes: [{ name: "node-1", host: "198.18.0.1", sftpPort: 2022, adminPort: 8080, agentPort: 8081 }],
     stats: { host: "127.0.0.1", port: 8404 },
     socket: "haproxy.sock",
+    script: join(directory, "end-sessions.lua"),
   };
   const forms: readonly BalancerOptions[] = [
     plain,
@@ -28,6 +30,7 @@ test("HAProxy itself accepts the configuration in all its forms", async () => {
     { ...plain, log: "/dev/log local0", threads: 1, maxConnections: 100, checks: { intervalMs: 2_000, rise: 2 } },
   ];
   try {
+    writeFileSync(plain.script, renderEndSessions(plain));
     for (const [index, form] of forms.entries()) {
       const file = join(directory, `${index}.cfg`);
       writeFileSync(file, renderBalancer(form));

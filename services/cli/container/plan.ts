@@ -58,6 +58,7 @@ export const NODE_FILES = {
   etcdKey: join(DIRECTORY.node, "etcd-client.key"),
 } as const;
 
+export const BALANCER_SCRIPT = join(DIRECTORY.balancer, "end-sessions.lua");
 /** HAProxy's own directory in its container; a tmpfs. */
 const BALANCER_SOCKET = "/run/haproxy/admin.sock";
 
@@ -69,6 +70,7 @@ export function balancerConfig({ LONGSHORE_NET: net }: ContainerEnvironment): st
     stats: { host: "127.0.0.1", port: PORT.balancerStats },
     metrics: anywhere(PORT.balancerMetrics),
     socket: BALANCER_SOCKET,
+    script: BALANCER_SCRIPT,
     nodes: SLOTS.map((slot) => ({
       name: `node-${slot}`,
       host: addressOf(net, "node", slot),

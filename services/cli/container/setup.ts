@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
+import { renderEndSessions } from "#balancer/end-sessions.js";
 import { CliError, EXIT } from "../errors.js";
 import { readIfThere, readOrCreate, writeAtomically } from "../files.js";
 import { siteLayout } from "../layout.js";
@@ -9,6 +10,7 @@ import { type ContainerEnvironment, readEnvironment } from "./environment.js";
 import {
   addressOf,
   alertmanagerConfig,
+  BALANCER_SCRIPT,
   balancerConfig,
   DIRECTORY,
   MAIL_PASSWORD,
@@ -54,6 +56,7 @@ export async function setUp(env: NodeJS.ProcessEnv, say: (text: string) => void)
   if (clustered) {
     makeCertificates(read, say);
     replace(join(DIRECTORY.balancer, "haproxy.cfg"), balancerConfig(read), say);
+    replace(BALANCER_SCRIPT, renderEndSessions({}), say);
     replace(join(DIRECTORY.monitoring, "prometheus.yml"), prometheusConfig(read), say);
     replace(join(DIRECTORY.monitoring, "alertmanager.yml"), alertmanagerConfig(read), say);
     shareSecret(join(DIRECTORY.grafana, "admin-password"), GRAFANA_PASSWORD_FILE, () => {

@@ -12,6 +12,7 @@ export const LOOPBACK = "127.0.0.1";
 export const DRAIN_MS = 10_000;
 /** HAProxy runs in its own directory, so this path is never too long for a socket's address. */
 export const HAPROXY_SOCKET = "haproxy.sock";
+export const HAPROXY_SCRIPT = "end-sessions.lua";
 export const SITE_NAME = "local";
 const ETCD_NAME = "etcd-1";
 
@@ -154,6 +155,7 @@ export function balancerConfig(plan: SitePlan): string {
     admin: at(plan.ports.admin),
     stats: at(plan.ports.haproxyStats),
     socket: HAPROXY_SOCKET,
+    script: HAPROXY_SCRIPT,
     nodes: plan.nodes.map((node) => ({
       name: node.name,
       host: LOOPBACK,

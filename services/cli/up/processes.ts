@@ -1,10 +1,12 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { renderEndSessions } from "#balancer/end-sessions.js";
 import { makePrivateDirectory, writeAtomically, writeJson } from "../files.js";
 import {
   balancerConfig,
   DRAIN_MS,
   etcdArguments,
+  HAPROXY_SCRIPT,
   nodeSettings,
   type PlannedNode,
   prometheusArguments,
@@ -48,6 +50,7 @@ export function haproxyProcess(plan: SitePlan, program: string): ProcessSpec {
   makePrivateDirectory(layout.haproxy);
   const file = join(layout.haproxy, "haproxy.cfg");
   writeAtomically(file, balancerConfig(plan));
+  writeAtomically(join(layout.haproxy, HAPROXY_SCRIPT), renderEndSessions({}));
   return {
     name: "haproxy",
     program,
