@@ -50,7 +50,8 @@ export interface App {
   /**
    * Resolves when partners are taken and the node is part of its site. Waits for the store and the storage as long as it
    * takes, saying so in its health; without the store, partners are served meanwhile with the configuration that this
-   * node kept on its disk, where that is young enough. Rejects with a StartupError, or with code `closed` where `stop` came first. What was started is still to be stopped.
+   * node kept on its disk, where that is young enough. Rejects with a StartupError, or with code `closed` where `stop`
+   * came first. What was started is still to be stopped.
    */
   start(): Promise<void>;
   /** Leaves the balancer and lets transfers end, at most `drainMs`. Ends at once when `stop` is called. */
