@@ -1,3 +1,4 @@
+import { checkSite } from "#config/check.js";
 import { decodeConfig } from "#config/snapshot.js";
 import { applyingError } from "#config/write.js";
 import type { Coordination, Entry } from "#coordination/contract.js";
@@ -134,6 +135,8 @@ function itemsOf(archive: Archive, own: KeyRing, siteId: string | undefined): re
     const faults = decoded.faults.map(({ key, path, message }) => `${key}${path && ` ${path}`}: ${message}`);
     throw new BackupError(`the backup's configuration isn't valid: ${faults.join("; ")}`);
   }
+  const faults = checkSite(decoded.snapshot).map(({ path, message }) => `${path}: ${message}`);
+  if (faults.length > 0) throw new BackupError(`the backup's configuration isn't valid: ${faults.join("; ")}`);
   return forSite(sealed, siteId);
 }
 
