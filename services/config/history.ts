@@ -75,7 +75,8 @@ export async function pastChanges(coordination: Coordination): Promise<readonly 
       const parsed = parse(entry.value);
       return parsed === undefined ? [] : [{ ...parsed, revision: entry.createRevision, key: entry.key }];
     })
-    .sort((a, b) => b.revision - a.revision)
+    // A restore brings back many under one revision; each still says when it was.
+    .sort((a, b) => b.revision - a.revision || (a.at < b.at ? 1 : -1))
     .slice(0, HISTORY_LIMIT);
 }
 
