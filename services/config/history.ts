@@ -70,14 +70,16 @@ function summaryOf(apply: readonly Operation[]): string {
 /** The newest changes, newest first, at most `HISTORY_LIMIT`. Throws `StoreUnavailableError`. */
 export async function pastChanges(coordination: Coordination): Promise<readonly PastChange[]> {
   const { entries } = await coordination.list(keys.configHistoryPrefix);
-  return entries
-    .flatMap((entry) => {
-      const parsed = parse(entry.value);
-      return parsed === undefined ? [] : [{ ...parsed, revision: entry.createRevision, key: entry.key }];
-    })
-    // A restore brings back many under one revision; each still says when it was.
-    .sort((a, b) => b.revision - a.revision || (a.at < b.at ? 1 : -1))
-    .slice(0, HISTORY_LIMIT);
+  return (
+    entries
+      .flatMap((entry) => {
+        const parsed = parse(entry.value);
+        return parsed === undefined ? [] : [{ ...parsed, revision: entry.createRevision, key: entry.key }];
+      })
+      // A restore brings back many under one revision; each still says when it was.
+      .sort((a, b) => b.revision - a.revision || (a.at < b.at ? 1 : -1))
+      .slice(0, HISTORY_LIMIT)
+  );
 }
 
 /**
