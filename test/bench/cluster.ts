@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import type { Coordination } from "#coordination/contract.js";
 import { createEtcdCoordination } from "#coordination/etcd.js";
 import { keys } from "#coordination/keys.js";
-import { ExtraNode } from "../support/clients/node-process.js";
+import { changeSite, ExtraNode } from "../support/clients/node-process.js";
 import { type Site, startSite } from "../support/site.js";
 import { TcpProxy } from "../support/tcp-proxy.js";
 import type { Bench, Figure } from "./contract.js";
@@ -18,6 +18,7 @@ import { quantile } from "./table.js";
 const TARGET = "3 nodes";
 const ACCOUNTS = [10_000, 100_000] as const;
 const CHANGES = 200;
+const BANS = 50;
 const PARTITION_MS = 10_000;
 /** Etcd takes 1,024 operations and 1.5 MiB a transaction. */
 const BATCH = 500;
@@ -33,7 +34,7 @@ export const cluster: Bench = async ({ runs, logins, figures: wanted, directory,
     else figures.push({ name, unit, values: new Map([[TARGET, [value]]]) });
   };
   say("starting a site of three nodes");
-  const site = await startSite({ nodes: 3, dir: directory });
+  const site = await startSite({ nodes: 3, dir: directory, restart: false });
   const store = storeOf(site);
   try {
     const { password = "", name = "" } = site.endpoints().accounts[0] ?? {};
@@ -55,7 +56,7 @@ export const cluster: Bench = async ({ runs, logins, figures: wanted, directory,
           await gone(site, node.name);
         }
       }
-      if (asked("propagation")) {
+      if (total === ACCOUNTS[0] && asked("propagation")) {
         say(`changing accounts ${with_}`);
         const times = await propagation(site);
         add(`a change is in force on all nodes ${with_}: p50`, "ms", quantile(times, 0.5));
@@ -69,12 +70,33 @@ export const cluster: Bench = async ({ runs, logins, figures: wanted, directory,
         }
       }
     }
+    if (asked("bans")) {
+      say("banning addresses");
+      const times = await banPropagation(site);
+      add("a ban is in force on all nodes: p50", "ms", quantile(times, 0.5));
+      add("the same: p99", "ms", quantile(times, 0.99));
+    }
+    if (asked("takeover")) {
+      for (let run = 0; run < runs; run++) {
+        say("killing the coordinator");
+        add("coordinator: from kill -9 to the next one", "s", (await takeover(site)) / 1000);
+      }
+    }
     if (asked("logins")) {
       const { host, port } = site.endpoints().sftp;
-      for (let run = 0; run < runs; run++) {
-        say("logins by password");
-        const made = await timePasswordLogins({ host, port, username: name, password: password ?? "" }, logins, 8);
-        add("logins by password, 8 at once", "logins/s", logins / made.seconds);
+      const account = { host, port, username: name, password: password ?? "" };
+      for (const [cached, what] of [
+        [0, "each checked with argon2id"],
+        [60, "checked a moment ago"],
+      ] as const) {
+        await changeSite(site, (settings) => {
+          settings.security = { ...(settings.security as object), passwordCacheSeconds: cached };
+        });
+        for (let run = 0; run < runs; run++) {
+          say(`logins by password, ${what}`);
+          const made = await timePasswordLogins(account, logins, 8);
+          add(`logins by password, 8 at once, ${what}`, "logins/s", logins / made.seconds);
+        }
       }
     }
   } finally {
@@ -152,6 +174,47 @@ async function propagation(site: Site): Promise<number[]> {
     times.push(performance.now() - begun);
   }
   return times;
+}
+
+/** From the reply to the ban until the last node lists it, in ms. */
+async function banPropagation(site: Site): Promise<number[]> {
+  const times: number[] = [];
+  for (let i = 0; i < BANS; i++) {
+    const address = `203.0.113.${i + 1}`;
+    await site.admin("/api/v1/bans", { method: "POST", body: { address, seconds: 600 }, node: i % 3 });
+    const begun = performance.now();
+    await Promise.all(
+      [0, 1, 2].map(async (node) => {
+        for (;;) {
+          const { bans } = (await site.admin("/api/v1/bans", { node })) as { bans: { address: string }[] };
+          if (bans.some((ban) => ban.address === address)) return;
+          await new Promise((resolve) => setTimeout(resolve, 2));
+        }
+      }),
+    );
+    times.push(performance.now() - begun);
+  }
+  return times;
+}
+
+/** In ms; the killed node is started again afterwards. */
+async function takeover(site: Site): Promise<number> {
+  type Status = { coordinator: { name: string; generation: number } | null };
+  const names = site.endpoints().nodes.map(({ name }) => name);
+  let before: Status["coordinator"] = null;
+  while (before === null) before = ((await site.admin("/api/v1/status")) as Status).coordinator;
+  const index = names.indexOf(before.name);
+  const other = (index + 1) % names.length;
+  site.killNode(index);
+  const begun = performance.now();
+  for (;;) {
+    const { coordinator } = (await site.admin("/api/v1/status", { node: other })) as Status;
+    if (coordinator !== null && coordinator.generation > before.generation) break;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  const ms = performance.now() - begun;
+  await site.startNode(index);
+  return ms;
 }
 
 /** From the end of the partition until the node has what was changed in it and is ready, in ms. */
