@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { MAX_ARCHIVE_BYTES } from "#backup/archive.js";
 import { SCOPES } from "#backup/contents.js";
 import type { RouteSpec } from "./route.js";
 
@@ -23,6 +24,7 @@ export const ROUTES_OF_BACKUP: readonly RouteSpec[] = [
     // Whoever restores makes administrators, too.
     access: { scope: "*", role: "admin" },
     query: z.strictObject({ dryRun: flag, adoptStorage: flag }),
+    archive: { type: "application/x-tar", limit: MAX_ARCHIVE_BYTES },
     answers: {
       200: z.strictObject({
         dryRun: z.boolean(),

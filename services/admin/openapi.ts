@@ -12,6 +12,7 @@ const PROBLEMS = {
   guarded: { 401: "No token, or none that is known", 403: "The role or the token's scope isn't enough" },
   named: { 404: "There is none" },
   body: { 413: "The body is too large", 415: "Not application/json" },
+  archive: { 409: "It needs its own cluster key", 413: "The body is too large", 415: "Not of the media type" },
   write: {
     409: "It exists already, or a request with this key is under way",
     412: "Changed by somebody else",
@@ -68,6 +69,15 @@ function operationOf(route: RouteSpec): Json {
             required: true,
             description: `At most ${route.body.limit} bytes.`,
             content: { "application/json": { schema: schemaOf(route.body.schema, "input") } },
+          },
+        }),
+    ...(route.archive === undefined
+      ? {}
+      : {
+          requestBody: {
+            required: true,
+            description: `At most ${route.archive.limit} bytes.`,
+            content: { [route.archive.type]: { schema: { type: "string", format: "binary" } } },
           },
         }),
     responses: responsesOf(route),
@@ -129,6 +139,7 @@ function responsesOf(route: RouteSpec): Json {
     ...(route.access === "open" ? {} : PROBLEMS.guarded),
     ...(route.path.includes(":") ? PROBLEMS.named : {}),
     ...(route.body === undefined ? {} : PROBLEMS.body),
+    ...(route.archive === undefined ? {} : PROBLEMS.archive),
     ...(writes ? PROBLEMS.write : {}),
     ...(route.precondition === "demanded" ? PROBLEMS.demanded : {}),
   };

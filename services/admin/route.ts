@@ -19,6 +19,8 @@ export interface RouteSpec {
   /** Query parameters, strict. Absent: none. */
   readonly query?: z.ZodObject;
   readonly body?: BodySpec;
+  /** Instead of a body in JSON: bytes of this media type, read by the handler itself, at most so many. */
+  readonly archive?: { readonly type: string; readonly limit: number };
   /** Successful answers, and refusals that aren't problems (health). `empty`: no body. `text`: not JSON. */
   readonly answers: Readonly<Record<number, z.ZodType | "empty" | "text">>;
   /** Whether `If-Match` is heeded, or demanded. */
@@ -41,6 +43,6 @@ export function parametersOf(path: string): string[] {
 }
 
 /** Whether an Idempotency-Key is heeded. */
-export function takesIdempotencyKey({ method }: Pick<RouteSpec, "method">): boolean {
-  return method === "POST" || method === "PUT";
+export function takesIdempotencyKey({ method, archive }: Pick<RouteSpec, "method" | "archive">): boolean {
+  return (method === "POST" || method === "PUT") && archive === undefined;
 }

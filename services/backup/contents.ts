@@ -13,8 +13,8 @@ export const SHARED_PREFIXES: readonly string[] = [
 ];
 /** Below them, but only of the moment: counts of single nodes, the head that each change rewrites, a change under way. */
 const PASSING: readonly string[] = ["security/counters/", keys.configHead, keys.configApplying];
-/** A restore adds to these and takes nothing away: they tell what was. */
-export const APPEND_ONLY: readonly string[] = ["config-history/"];
+/** A restore adds to these and takes nothing away: they tell what was, such as when an account was used last. */
+export const APPEND_ONLY: readonly string[] = ["config-history/", "security/known/", "life/"];
 
 export const SCOPES = ["shared", "node", "both"] as const;
 export type Scope = (typeof SCOPES)[number];

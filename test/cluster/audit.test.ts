@@ -108,7 +108,7 @@ describe("the audit log of a site", () => {
     };
     assert.deepEqual([change.before?.description, change.after?.description], ["changed", "again"]);
     assert.match(revision, /^\d+$/);
-    assert.ok(records.every(({ node, who }) => node === site.node(2).name && who === "admin-token"));
+    assert.ok(records.every(({ node, who }) => node === site.node(2).name && who === "site token"));
     assert.doesNotMatch(JSON.stringify(records), /argon2|a new long secret/);
   });
 

@@ -21,7 +21,7 @@ interface Operation {
   readonly method: string;
   readonly path: string;
   readonly parameters?: readonly Parameter[];
-  readonly requestBody?: { readonly content: { readonly "application/json": { readonly schema: JsonSchema } } };
+  readonly requestBody?: { readonly content: { readonly "application/json"?: { readonly schema: JsonSchema } } };
   readonly responses: Readonly<Record<string, unknown>>;
 }
 
@@ -132,7 +132,7 @@ function mostly<T>(plain: T, ...others: readonly fc.Arbitrary<T>[]): fc.Arbitrar
 const deep = fc.integer({ min: 1_000, max: 200_000 }).map((depth) => "[".repeat(depth) + "]".repeat(depth));
 
 function bodyOf(operation: Operation): fc.Arbitrary<Buffer | undefined> {
-  const schema = operation.requestBody?.content["application/json"].schema;
+  const schema = operation.requestBody?.content["application/json"]?.schema;
   const fitting = schema === undefined ? fc.constant({}) : arbitraryOf(schema);
   const wrong = fc
     .tuple(fitting, fc.string({ unit: "binary", maxLength: 8 }), fc.jsonValue())
