@@ -33,7 +33,7 @@ test("changes are told once each, with their reason, and mend by themselves", as
   await next(changes, 3);
   assert.deepEqual(changes, [
     { healthy: true, freeBytes: 5, totalBytes: 9 },
-    { healthy: false, problem: "storage: the storage is full", code: "no-space" },
+    { healthy: false, problem: "storage: the storage is full", code: "no-space", freeBytes: 5, totalBytes: 9 },
     { healthy: true, freeBytes: 5, totalBytes: 9 },
   ]);
 });

@@ -7,6 +7,7 @@ export interface StorageHealth {
   readonly problem?: string;
   /** Of the failure; `no-space` leaves reads, deletions and resumes of what is there. */
   readonly code?: ErrorCode;
+  /** Of a full storage: as last known. */
   readonly freeBytes?: number;
   /** Of the whole volume. */
   readonly totalBytes?: number;
@@ -52,7 +53,10 @@ export function createStorageWatch(options: StorageWatchOptions): StorageWatch {
   };
   const report = (error: unknown) => {
     const { message, code } = asLongshoreError(error, "the storage fails");
-    set({ healthy: false, problem: `storage: ${message}`, code });
+    // Of a full storage the sizes are still told: else what warns of little room would be silent when there is none.
+    const { freeBytes, totalBytes } = health ?? {};
+    const sizes = freeBytes === undefined || totalBytes === undefined ? {} : { freeBytes, totalBytes };
+    set({ healthy: false, problem: `storage: ${message}`, code, ...(code === "no-space" ? sizes : {}) });
   };
 
   const run = async () => {
