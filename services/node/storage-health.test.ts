@@ -17,7 +17,8 @@ test("changes are told once each, with their reason, and mend by themselves", as
   let fault: Error | undefined;
   const changes: (StorageHealth | undefined)[] = [];
   const watch = createStorageWatch({
-    probe: () => (fault === undefined ? Promise.resolve({ freeBytes: 5, totalBytes: 9 }) : Promise.reject(fault)),
+    probe: () =>
+      fault === undefined ? Promise.resolve({ freeBytes: 5, totalBytes: 9, full: false }) : Promise.reject(fault),
     onChange: () => changes.push(watch.health()),
     logger: silent,
     everyMs: 10,
@@ -33,9 +34,23 @@ test("changes are told once each, with their reason, and mend by themselves", as
   await next(changes, 3);
   assert.deepEqual(changes, [
     { healthy: true, freeBytes: 5, totalBytes: 9 },
-    { healthy: false, problem: "storage: the storage is full", code: "no-space", freeBytes: 5, totalBytes: 9 },
+    { healthy: false, problem: "storage: the storage is full", code: "no-space", freeBytes: 0, totalBytes: 9 },
     { healthy: true, freeBytes: 5, totalBytes: 9 },
   ]);
+});
+
+test("a storage with too little room is a fault that still tells how much there is", async (t) => {
+  const changes: (StorageHealth | undefined)[] = [];
+  const watch = createStorageWatch({
+    probe: () => Promise.resolve({ freeBytes: 3 << 20, totalBytes: 1 << 30, full: true }),
+    onChange: () => changes.push(watch.health()),
+    logger: silent,
+  });
+  t.after(() => watch.stop());
+  watch.start();
+  await next(changes, 1);
+  const problem = "storage: it is full: 3 MiB are left";
+  assert.deepEqual(changes[0], { healthy: false, problem, code: "no-space", freeBytes: 3 << 20, totalBytes: 1 << 30 });
 });
 
 test("a probe that hangs is a fault, and only one hangs", async (t) => {

@@ -1,13 +1,13 @@
 import { monotonicMs, pause } from "#lib/clock.js";
 import { asLongshoreError, type ErrorCode } from "#lib/errors.js";
 import type { Logger } from "#lib/logger.js";
+import type { Room } from "#storage/contract.js";
 
 export interface StorageHealth {
   readonly healthy: boolean;
   readonly problem?: string;
   /** Of the failure; `no-space` leaves reads, deletions and resumes of what is there. */
   readonly code?: ErrorCode;
-  /** Of a full storage: as last known. */
   readonly freeBytes?: number;
   /** Of the whole volume. */
   readonly totalBytes?: number;
@@ -24,7 +24,7 @@ export interface StorageWatch {
 }
 
 export interface StorageWatchOptions {
-  readonly probe: () => Promise<{ readonly freeBytes: number; readonly totalBytes: number }>;
+  readonly probe: () => Promise<Room>;
   /** Called whenever `healthy` or the problem changes. */
   readonly onChange: () => void;
   readonly logger: Logger;
@@ -53,20 +53,22 @@ export function createStorageWatch(options: StorageWatchOptions): StorageWatch {
   };
   const report = (error: unknown) => {
     const { message, code } = asLongshoreError(error, "the storage fails");
-    // Of a full storage the sizes are still told: else what warns of little room would be silent when there is none.
-    const { freeBytes, totalBytes } = health ?? {};
-    const sizes = freeBytes === undefined || totalBytes === undefined ? {} : { freeBytes, totalBytes };
-    set({ healthy: false, problem: `storage: ${message}`, code, ...(code === "no-space" ? sizes : {}) });
+    // A disk that refuses the probe itself is as full as can be; what warns of little room must not fall silent then.
+    const totalBytes = code === "no-space" ? health?.totalBytes : undefined;
+    const sizes = totalBytes === undefined ? {} : { freeBytes: 0, totalBytes };
+    set({ healthy: false, problem: `storage: ${message}`, code, ...sizes });
+  };
+  const found = ({ freeBytes, totalBytes, full }: Room) => {
+    if (!full) return set({ healthy: true, freeBytes, totalBytes });
+    const problem = `storage: it is full: ${Math.floor(freeBytes / 2 ** 20)} MiB are left`;
+    set({ healthy: false, problem, code: "no-space", freeBytes, totalBytes });
   };
 
   const run = async () => {
     while (!stopping.signal.aborted) {
       const startedAt = monotonicMs();
       const over = new AbortController();
-      const probing = options.probe().then(
-        ({ freeBytes, totalBytes }) => set({ healthy: true, freeBytes, totalBytes }),
-        (error: unknown) => report(error),
-      );
+      const probing = options.probe().then(found, (error: unknown) => report(error));
       // A hung probe is waited for all the same: a second one would only hold a second thread.
       void pause(options.patienceMs ?? PATIENCE_MS, over.signal).then(() => {
         if (over.signal.aborted || stopping.signal.aborted) return;

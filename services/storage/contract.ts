@@ -178,7 +178,15 @@ export interface Store {
    */
   listStaged(): Promise<readonly StagedEntry[]>;
   /** Writes, syncs and removes a probe; checks the sentinel. Throws what is wrong with the storage. */
-  probe(): Promise<{ freeBytes: number; totalBytes: number }>;
+  probe(): Promise<Room>;
+}
+
+/** What is left of the volume. */
+export interface Room {
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+  /** So little that uploads are refused. */
+  readonly full: boolean;
 }
 
 export interface StagedEntry {

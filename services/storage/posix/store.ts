@@ -9,6 +9,7 @@ import type {
   PartialName,
   Placement,
   ReadFile,
+  Room,
   StagedEntry,
   StagedFile,
   StageOptions,
@@ -334,17 +335,14 @@ class PosixStore implements Store {
     return found;
   }
 
-  async probe(): Promise<{ freeBytes: number; totalBytes: number }> {
+  async probe(): Promise<Room> {
     await this.#checkSentinel();
     await this.#storageNow();
     const stat = await this.statVolume("");
     const freeBytes = stat.bavail * stat.bsize;
     const totalBytes = stat.blocks * stat.bsize;
     // a failed upload is cut to its prefix, which leaves a little: full is full for the next one all the same
-    if (freeBytes < Math.min(FULL_BELOW, totalBytes * FULL_SHARE)) {
-      throw new LongshoreError("no-space", `it is full: ${Math.floor(freeBytes / 2 ** 20)} MiB are left`);
-    }
-    return { freeBytes, totalBytes };
+    return { freeBytes, totalBytes, full: freeBytes < Math.min(FULL_BELOW, totalBytes * FULL_SHARE) };
   }
 
   async #mtime(path: string): Promise<number | undefined> {
