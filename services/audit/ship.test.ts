@@ -142,6 +142,32 @@ test("while the storage is away everything waits, and the lag says how long", as
   await spool.close();
 });
 
+test("nothing is made where the storage is only a bare mount point", async (t) => {
+  const [local, site] = [scratch(t), scratch(t)];
+  let target = join(site, ".longshore", "audit", NODE_ID);
+  const spool = await spoolIn(local);
+  let rounds = 0;
+  const shipper = createShipper({
+    spool,
+    directory: local,
+    target: () => {
+      rounds += 1;
+      return target;
+    },
+    logger: silent,
+    gatherMs: 1,
+  });
+  shipper.start();
+  await spool.recordDurably(login);
+  for (let i = 0; rounds < 2 && i < 300; i += 1) await pause(10);
+  assert.ok(rounds >= 2);
+  assert.deepEqual(readdirSync(site), []);
+  target = join(site, NODE_ID);
+  await shipper.stop();
+  assert.ok((await verifyAudit(site)).whole);
+  await spool.close();
+});
+
 test("a shipped file that vanished under a running node is shipped again, whole", async (t) => {
   const [local, site] = [scratch(t), scratch(t)];
   const target = join(site, NODE_ID);

@@ -1,6 +1,6 @@
 import { constants } from "node:fs";
 import { type FileHandle, mkdir, open, readFile, rename } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { createBackoff } from "#lib/backoff.js";
 import { monotonicMs, pause } from "#lib/clock.js";
 import { systemCode } from "#lib/errors.js";
@@ -158,7 +158,8 @@ class SegmentShipper implements Shipper {
     if (known === undefined || known < durableBytes) {
       // until it is certain again: a round that fails leaves nobody knows how much
       this.#shipped.delete(file);
-      await mkdir(target, { recursive: true, mode: 0o750 });
+      // Not what they lie in: of a storage that isn't mounted only the bare mount point is there.
+      for (const path of [dirname(target), target]) await makeDirectory(path);
       step?.("made");
       const from = known ?? (await this.#resume(segment, target));
       const handle = await open(join(target, file), constants.O_WRONLY | constants.O_CREAT, 0o640);
@@ -249,5 +250,13 @@ async function readIfThere(path: string): Promise<Buffer | undefined> {
   } catch (error) {
     if (systemCode(error) === "ENOENT") return undefined;
     throw error;
+  }
+}
+
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o750 });
+  } catch (error) {
+    if (systemCode(error) !== "EEXIST") throw error;
   }
 }
