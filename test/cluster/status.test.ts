@@ -44,7 +44,7 @@ test("status shows the site on one screen", () => {
   const { stdout, status } = spawnSync(process.execPath, [CLI, "status", ...where], { encoding: "utf8" });
   assert.equal(status, 0);
   assert.match(stdout, /^1 node, 1 ready, 0 sessions, 0 transfers, 0 B\/s; asked solo \(ready\)/);
-  assert.match(stdout, /^solo +ready +member +\d+ +- +0 +0 /m);
+  assert.match(stdout, /^solo +ready +(?:member|coordinator) +\d+ +- +0 +0 /m);
   assert.match(stdout, /^no faults$/m);
 });
 
