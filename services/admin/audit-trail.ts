@@ -24,7 +24,11 @@ export function auditTrail(audit: AuditSink | undefined): Middleware {
     try {
       await audit.recordDurably({ ...asked, outcome: "started" });
     } catch {
-      throw new HttpError(503, "Nothing can be put on the audit record", "mend this node, or ask another one");
+      throw new HttpError(
+        503,
+        "Nothing can be put on the audit record",
+        "this node is starting or needs mending: try again in a moment, or ask another node",
+      );
     }
     try {
       await next();

@@ -148,6 +148,11 @@ test("an account disabled meanwhile: the node that can't know serves it for the 
     const lostAt = performance.now();
     const disabled = await node.ask("/api/v1/accounts/ann", { method: "PUT", body: { enabled: false } });
     assert.equal(disabled.status, 200);
+    const known = Number(disabled.body.revision);
+    await until("it is known where the store is", 1_000, async () => {
+      const { body } = await node.ask("/api/v1/status");
+      return (body.config as { revision: number }).revision >= known;
+    });
     await assert.rejects(login(sftpPort), "where it is known, it counts at once");
     await until("beta is cut off", 6_000, async () => (await lost.state()) === "cut-off");
     await restart(lost);

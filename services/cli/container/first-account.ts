@@ -18,20 +18,23 @@ export async function makeFirstAccount(site: FoundSite): Promise<string> {
   const layout = siteLayout(site.directory);
   const mark = join(layout.accounts, site.account, "made");
   if (existsSync(mark)) return `the account ${site.account} was made before`;
-  // The first that answers decides: a slot without a node takes its time to say nothing.
-  const isReady = () => Promise.any(site.nodes.map(({ adminUrl }) => readyOrThrow(adminUrl))).catch(() => false);
-  if (!(await until(isReady, { timeoutMs: READY_MS, everyMs: 250 }))) {
+  let ready: string | undefined;
+  const isReady = async () => {
+    // The first that answers decides: a slot without a node takes its time to say nothing.
+    ready = await Promise.any(site.nodes.map(({ adminUrl }) => readyOrThrow(adminUrl))).catch(() => undefined);
+    return ready !== undefined;
+  };
+  if (!(await until(isReady, { timeoutMs: READY_MS, everyMs: 250 })) || ready === undefined) {
     const where = "`docker compose ps` shows the nodes, `docker compose logs node-1` what one waits for";
     throw new CliError(EXIT.unavailable, `no node was ready within ${READY_MS / 1000} s: ${where}`);
   }
-  await ensureAccounts({ urls: site.nodes.map(({ adminUrl }) => adminUrl), token: readToken(site.tokenFile) }, layout, [
-    site.account,
-  ]);
+  // Another node may still be starting, and would refuse a change.
+  await ensureAccounts({ urls: [ready], token: readToken(site.tokenFile) }, layout, [site.account]);
   writeAtomically(mark, `${new Date().toISOString()}\n`);
   return `made the account ${site.account}`;
 }
 
-async function readyOrThrow(adminUrl: string): Promise<true> {
-  if (await answers(`${adminUrl}/health/ready`)) return true;
+async function readyOrThrow(adminUrl: string): Promise<string> {
+  if (await answers(`${adminUrl}/health/ready`)) return adminUrl;
   throw new Error("not ready");
 }
