@@ -11,6 +11,22 @@ export function table(headings: readonly string[], rows: readonly (readonly stri
     .join("");
 }
 
+/** These fields of each one, under their names. */
+export function columns(names: readonly string[], all: readonly Readonly<Record<string, unknown>>[]): string {
+  return table(
+    names.map((name) => name.toUpperCase()),
+    all.map((one) => names.map((name) => cell(one[name]))),
+  );
+}
+
+/** One thing, a line for each of its fields. */
+export function fields(one: Readonly<Record<string, unknown>>): string {
+  return table(
+    ["FIELD", "VALUE"],
+    Object.entries(one).map(([field, value]) => [field, cell(value)]),
+  );
+}
+
 export function json(value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`;
 }

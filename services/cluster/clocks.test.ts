@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { clockAgrees } from "./clocks.js";
+import { clockAgrees, clockCorrectionMs } from "./clocks.js";
 
 const NOW = 1_800_000_000_000;
 const HOUR = 3_600_000;
@@ -22,4 +22,24 @@ test("of five nodes two wrong ones don't make a third doubt itself", () => {
 test("one or two nodes can't tell who is wrong", () => {
   assert.equal(clockAgrees([], "n0", NOW), true);
   assert.equal(clockAgrees(members(0, HOUR), "n0", NOW), true);
+});
+
+const wall = (...at: number[]) => at.map((each, index) => ({ id: `n${index}`, at: each }));
+
+test("clocks that agree to the age of a heartbeat need no correction", () => {
+  assert.equal(clockCorrectionMs(wall(NOW, NOW + 900, NOW - 1_400), "n0"), 0);
+  assert.equal(clockCorrectionMs(wall(NOW), "n0"), 0);
+  assert.equal(clockCorrectionMs([], "n0"), 0);
+});
+
+test("a node whose clock is an hour off goes by the others; they don't go by it", () => {
+  const off = wall(NOW + HOUR, NOW, NOW + 500);
+  assert.equal(clockCorrectionMs(off, "n0"), 500 - HOUR);
+  assert.equal(clockCorrectionMs(off, "n1"), 0);
+  assert.equal(clockCorrectionMs(off, "n2"), 0);
+});
+
+test("two nodes that disagree meet in the middle", () => {
+  const two = wall(NOW, NOW + HOUR);
+  assert.equal(NOW + clockCorrectionMs(two, "n0"), NOW + HOUR + clockCorrectionMs(two, "n1"));
 });

@@ -2,6 +2,8 @@ import type { NodeRecord } from "./contract.js";
 
 /** Heartbeats come each second, and a busy store delays them. */
 const MOST_OFF_MS = 30_000;
+/** Differences below this are the heartbeats' own age, in milliseconds. */
+const TOLERANCE_MS = 5_000;
 
 /**
  * Whether this node's clock may decide about days: false where it is far from the median of all nodes' clocks.
@@ -10,8 +12,25 @@ const MOST_OFF_MS = 30_000;
 export function clockAgrees(members: readonly Pick<NodeRecord, "id" | "at">[], own: string, now: number): boolean {
   const others = members.filter(({ id }) => id !== own).map(({ at }) => at);
   if (others.length < 2) return true;
-  const clocks = [now, ...others].sort((a, b) => a - b);
   // of an even number, agreeing with either of the middle ones is enough
-  const middle = [clocks[(clocks.length - 1) >> 1], clocks[clocks.length >> 1]];
-  return middle.some((at) => at !== undefined && Math.abs(now - at) <= MOST_OFF_MS);
+  return middle([now, ...others]).some((at) => Math.abs(now - at) <= MOST_OFF_MS);
+}
+
+/**
+ * What to add to this node's wall clock to get the site's: the median of all nodes' clocks, as their heartbeats tell. One
+ * node whose clock is an hour off then neither ends everybody's bans too early nor keeps its own for an hour too long. 0
+ * where the clocks agree, or this node isn't among the members.
+ */
+export function clockCorrectionMs(members: readonly Pick<NodeRecord, "id" | "at">[], ownId: string): number {
+  const own = members.find(({ id }) => id === ownId);
+  if (own === undefined) return 0;
+  const [lower, upper] = middle(members.map(({ at }) => at));
+  const correction = (upper + lower) / 2 - own.at;
+  return Math.abs(correction) < TOLERANCE_MS ? 0 : correction;
+}
+
+/** The two middle ones; of an odd number, the one twice. There is at least one. */
+function middle(times: readonly number[]): [lower: number, upper: number] {
+  const sorted = [...times].sort((a, b) => a - b);
+  return [sorted[(sorted.length - 1) >> 1] as number, sorted[sorted.length >> 1] as number];
 }

@@ -89,7 +89,7 @@ export function canonicalNetwork(text: string): string | undefined {
   if (bits < 0 || bits > width) return undefined;
   if (bits === width) return address;
   const spare = BigInt(width - bits);
-  const cleared = (toNumber(address) >> spare) << spare;
+  const cleared = (addressNumber(address) >> spare) << spare;
   return `${four ? fourOf(cleared) : sixOf(cleared)}/${bits}`;
 }
 
@@ -100,17 +100,18 @@ export function overlaps(one: string, other: string): boolean {
   if (a.includes(":") !== b.includes(":")) return false;
   const width = a.includes(":") ? 128 : 32;
   const spare = BigInt(width - Math.min(Number(aBits ?? width), Number(bBits ?? width)));
-  return toNumber(a) >> spare === toNumber(b) >> spare;
+  return addressNumber(a) >> spare === addressNumber(b) >> spare;
 }
 
-function toNumber(address: string): bigint {
+/** An IP address (IPv6 without a zone id, in any spelling) as the number that its bytes are. */
+export function addressNumber(address: string): bigint {
   if (!address.includes(":")) return address.split(".").reduce((sum, part) => (sum << 8n) | BigInt(part), 0n);
-  // RFC 5952's last 32 bits may be dotted (::1.2.3.4).
+  // The last 32 bits may be dotted (RFC 4291, 2.2): ::1.2.3.4.
   const dotted = /^(.*:)(\d+\.\d+\.\d+\.\d+)$/.exec(address);
   const plain =
     dotted === null
       ? address
-      : `${dotted[1]}${(toNumber(dotted[2] ?? "") >> 16n).toString(16)}:${(toNumber(dotted[2] ?? "") & 0xffffn).toString(16)}`;
+      : `${dotted[1]}${(addressNumber(dotted[2] ?? "") >> 16n).toString(16)}:${(addressNumber(dotted[2] ?? "") & 0xffffn).toString(16)}`;
   const [head = "", tail] = plain.split("::", 2);
   const left = head === "" ? [] : head.split(":");
   const right = tail === undefined || tail === "" ? [] : tail.split(":");

@@ -1,4 +1,5 @@
 import { isIP } from "node:net";
+import { addressNumber } from "./addresses.js";
 
 /** Addresses and networks (CIDR), as numbers. IPv4 addresses inside IPv6 (`::ffff:192.0.2.1`) count as IPv4. */
 export interface Network {
@@ -19,7 +20,7 @@ export function parseNetwork(text: string): Network | undefined {
   const family = version as 4 | 6;
   if (bits !== undefined && !(/^\d{1,3}$/.test(bits) && Number(bits) <= BITS[family])) return undefined;
   const size = BigInt(BITS[family] - (bits === undefined ? BITS[family] : Number(bits)));
-  const first = (addressNumber(host, family) >> size) << size;
+  const first = (addressNumber(host) >> size) << size;
   const last = first + (1n << size) - 1n;
   if (family === 6 && size <= 32n && first >> 32n === MAPPED >> 32n) {
     return { family: 4, first: first - MAPPED, last: last - MAPPED };
@@ -51,22 +52,3 @@ export function subtractNetworks(networks: readonly Network[], taken: readonly N
 
 export const ALL_IPV4: Network = { family: 4, first: 0n, last: (1n << 32n) - 1n };
 export const ALL_IPV6: Network = { family: 6, first: 0n, last: (1n << 128n) - 1n };
-
-function addressNumber(host: string, family: 4 | 6): bigint {
-  if (family === 4) return host.split(".").reduce((sum, part) => (sum << 8n) | BigInt(part), 0n);
-  const [text, v4] = withoutDots(host);
-  const [head = "", tail] = text.split("::");
-  const left = head === "" ? [] : head.split(":");
-  const right = tail === undefined || tail === "" ? [] : tail.split(":");
-  const missing = tail === undefined ? 0 : 8 - left.length - right.length;
-  const groups = [...left, ...Array.from({ length: missing }, () => "0"), ...right];
-  const number = groups.reduce((sum, group) => (sum << 16n) | BigInt(`0x${group}`), 0n);
-  return v4 === undefined ? number : number | v4;
-}
-
-/** `::ffff:192.0.2.1` as `::ffff:0:0` and the number of its last part. */
-function withoutDots(host: string): readonly [text: string, v4: bigint | undefined] {
-  const match = /^(.*:)(\d+\.\d+\.\d+\.\d+)$/.exec(host);
-  if (match === null) return [host, undefined];
-  return [`${match[1]}0:0`, addressNumber(match[2] ?? "", 4)];
-}

@@ -4,7 +4,7 @@ import { z } from "zod";
 import { PERMISSIONS, type Permission } from "#config/schema.js";
 import { AdminError, askAdmin, askAll } from "../admin-client.js";
 import { CliError, EXIT, messageOf } from "../errors.js";
-import { cell, json, table } from "../output.js";
+import { columns, fields, json } from "../output.js";
 import { adminAccess } from "../site-access.js";
 import { randomPassword } from "../up/secrets.js";
 import { answerAs, type ClientOptions, withSite } from "./shared.js";
@@ -52,26 +52,12 @@ export function addAccountCommands(program: Command): void {
 
 async function list(options: ClientOptions): Promise<void> {
   const accounts = answerAs(accountsSchema, await askAll(adminAccess(options), "/api/v1/accounts", "accounts"));
-  if (options.output === "json") process.stdout.write(json(accounts));
-  else
-    process.stdout.write(
-      table(
-        COLUMNS.map((name) => name.toUpperCase()),
-        accounts.map((one) => COLUMNS.map((name) => cell(one[name]))),
-      ),
-    );
+  process.stdout.write(options.output === "json" ? json(accounts) : columns(COLUMNS, accounts));
 }
 
 async function show(name: string, options: ClientOptions): Promise<void> {
   const answer = answerAs(accountSchema, await askAdmin(adminAccess(options), pathOf(name)));
-  if (options.output === "json") process.stdout.write(json(answer));
-  else
-    process.stdout.write(
-      table(
-        ["FIELD", "VALUE"],
-        Object.entries(answer).map(([field, value]) => [field, cell(value)]),
-      ),
-    );
+  process.stdout.write(options.output === "json" ? json(answer) : fields(answer));
 }
 
 async function remove(name: string, options: ClientOptions): Promise<void> {

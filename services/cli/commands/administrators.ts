@@ -4,7 +4,7 @@ import { ROLES, type Role } from "#config/entries.js";
 import { SCOPES, type Scope } from "#config/scopes.js";
 import { type AdminAccess, askAdmin, askAll } from "../admin-client.js";
 import { CliError, EXIT } from "../errors.js";
-import { cell, json, table } from "../output.js";
+import { cell, columns, fields, json, table } from "../output.js";
 import { adminAccess } from "../site-access.js";
 import { answerAs, type ClientOptions, withSite } from "./shared.js";
 
@@ -64,16 +64,8 @@ export function addAdministratorCommands(program: Command): void {
 async function list(options: ClientOptions): Promise<void> {
   const answers = await askAll(adminAccess(options), "/api/v1/administrators", "administrators");
   const administrators = answerAs(z.array(administratorSchema), answers);
-  if (options.output === "json") process.stdout.write(json(administrators));
-  else
-    process.stdout.write(
-      table(
-        COLUMNS.map((name) => name.toUpperCase()),
-        administrators.map((one) =>
-          COLUMNS.map((name) => (name === "tokens" ? `${one.tokens.length}` : cell(one[name]))),
-        ),
-      ),
-    );
+  const counted = administrators.map((one) => ({ ...one, tokens: one.tokens.length }));
+  process.stdout.write(options.output === "json" ? json(administrators) : columns(COLUMNS, counted));
 }
 
 async function show(name: string, options: ClientOptions): Promise<void> {
@@ -82,26 +74,17 @@ async function show(name: string, options: ClientOptions): Promise<void> {
     process.stdout.write(json(one));
     return;
   }
-  const { tokens, ...fields } = one;
-  const rows = Object.entries(fields).map(([field, value]) => [field, cell(value)]);
-  const columns = ["id", "scopes", "createdAt", "expiresAt"] as const;
-  process.stdout.write(table(["FIELD", "VALUE"], rows));
+  const { tokens, ...rest } = one;
+  process.stdout.write(fields(rest));
   if (tokens.length > 0) {
-    const lines = tokens.map((token) => columns.map((column) => cell(token[column])));
+    const lines = tokens.map(({ id, scopes, createdAt, expiresAt }) => [id, scopes, createdAt, expiresAt].map(cell));
     process.stdout.write(`\n${table(["TOKEN", "SCOPES", "CREATED", "EXPIRES"], lines)}`);
   }
 }
 
 async function whoami(options: ClientOptions): Promise<void> {
   const answer = answerAs(z.looseObject({}), await askAdmin(adminAccess(options), "/api/v1/self"));
-  if (options.output === "json") process.stdout.write(json(answer));
-  else
-    process.stdout.write(
-      table(
-        ["FIELD", "VALUE"],
-        Object.entries(answer).map(([field, value]) => [field, cell(value)]),
-      ),
-    );
+  process.stdout.write(options.output === "json" ? json(answer) : fields(answer));
 }
 
 async function add(name: string, options: AddOptions): Promise<void> {

@@ -2,7 +2,7 @@ import { type Command, Option } from "commander";
 import { z } from "zod";
 import { PERMISSIONS, type Permission } from "#config/schema.js";
 import { askAdmin } from "../admin-client.js";
-import { cell, json, table } from "../output.js";
+import { columns, fields, json } from "../output.js";
 import { adminAccess } from "../site-access.js";
 import { entryPath, readEntry, wholeNumber, writeEntry } from "./entries.js";
 import { answerAs, type ClientOptions, withSite } from "./shared.js";
@@ -41,26 +41,12 @@ export function addGroupCommands(program: Command): void {
 
 async function list(options: ClientOptions): Promise<void> {
   const { groups } = answerAs(groupsSchema, await askAdmin(adminAccess(options), "/api/v1/groups"));
-  if (options.output === "json") process.stdout.write(json(groups));
-  else
-    process.stdout.write(
-      table(
-        COLUMNS.map((name) => name.toUpperCase()),
-        groups.map((one) => COLUMNS.map((name) => cell(one[name]))),
-      ),
-    );
+  process.stdout.write(options.output === "json" ? json(groups) : columns(COLUMNS, groups));
 }
 
 async function show(name: string, options: ClientOptions): Promise<void> {
   const answer = answerAs(groupSchema, await askAdmin(adminAccess(options), entryPath("groups", name)));
-  if (options.output === "json") process.stdout.write(json(answer));
-  else
-    process.stdout.write(
-      table(
-        ["FIELD", "VALUE"],
-        Object.entries(answer).map(([field, value]) => [field, cell(value)]),
-      ),
-    );
+  process.stdout.write(options.output === "json" ? json(answer) : fields(answer));
 }
 
 async function set(name: string, options: SetOptions): Promise<void> {

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { z } from "zod";
 import { askAdmin, askAll } from "../admin-client.js";
-import { cell, json, table } from "../output.js";
+import { columns, json } from "../output.js";
 import { adminAccess } from "../site-access.js";
 import { answerAs, type ClientOptions, withSite } from "./shared.js";
 
@@ -32,10 +32,7 @@ export function addNodeCommands(program: Command): void {
 
 /** The nodes as a table. */
 export function nodeTable(nodes: readonly Node[]): string {
-  return table(
-    COLUMNS.map((name) => name.toUpperCase()),
-    nodes.map((node) => COLUMNS.map((name) => cell(node[name]))),
-  );
+  return columns(COLUMNS, nodes);
 }
 
 async function listNodes(options: ClientOptions): Promise<Node[]> {

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { z } from "zod";
 import { askAdmin } from "../admin-client.js";
 import { CliError, EXIT } from "../errors.js";
-import { cell, json, size, table } from "../output.js";
+import { cell, columns, json, size } from "../output.js";
 import { adminAccess } from "../site-access.js";
 import { answerAs, type ClientOptions, withSite } from "./shared.js";
 
@@ -122,15 +122,8 @@ async function kill(id: string, options: ClientOptions): Promise<void> {
   process.stdout.write(options.output === "json" ? json(answer) : `ended ${answer.id} on ${answer.node}\n`);
 }
 
-function show(rows: readonly Record<string, unknown>[], columns: readonly string[], options: ClientOptions): void {
-  if (options.output === "json") process.stdout.write(json(rows));
-  else
-    process.stdout.write(
-      table(
-        columns.map((name) => name.toUpperCase()),
-        rows.map((row) => columns.map((name) => cell(row[name]))),
-      ),
-    );
+function show(rows: readonly Record<string, unknown>[], names: readonly string[], options: ClientOptions): void {
+  process.stdout.write(options.output === "json" ? json(rows) : columns(names, rows));
 }
 
 /** What the list lacks goes to standard error, so that scripts still read the list. */
