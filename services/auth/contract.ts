@@ -18,10 +18,18 @@ export type Verdict =
     }
   | { readonly accepted: false; readonly reason: string };
 
+export interface PasswordOptions {
+  /**
+   * Hashes in any case, also a password that was right a moment ago: where the verdict isn't told, its time must not tell
+   * it. Default false.
+   */
+  readonly evenTime?: boolean;
+}
+
 /** Verifies credentials against the configuration in force. Never throws for a wrong credential. */
 export interface Verifier {
   /** argon2id, off the main thread; an unknown account costs the same time as a known one. */
-  password(account: string, password: Buffer, client: Client): Promise<Verdict>;
+  password(account: string, password: Buffer, client: Client, options?: PasswordOptions): Promise<Verdict>;
   /**
    * Whether this key may log in as `account`. Proof of possession is the protocol's own step: with `signature` it is
    * checked here over `signed`; without one it is a mere query, and acceptance means "go on, sign".

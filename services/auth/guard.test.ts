@@ -60,7 +60,14 @@ function guarded(world: World) {
     if (world.verdict === "wrong") return { accepted: false, reason: "wrong password" };
     return { accepted: true, account, method: "password" };
   };
-  const verifier: Verifier = { password: async () => verdict(), publicKey: async () => verdict() };
+  const evenTimes: (boolean | undefined)[] = [];
+  const verifier: Verifier = {
+    async password(_account, _password, _client, options) {
+      evenTimes.push(options?.evenTime);
+      return verdict();
+    },
+    publicKey: async () => verdict(),
+  };
   const guard = createGuard({
     config: { snapshot: () => snapshot },
     verifier,
@@ -83,6 +90,7 @@ function guarded(world: World) {
     failed,
     refusals,
     remembered,
+    evenTimes,
     throttled: () => throttled,
     checks: () => checks,
     password: (address = HOME, name = "ann") => guard.verifier.password(name, Buffer.from("x"), client(address)),
@@ -129,6 +137,7 @@ test("a lockout refuses strangers even the right password, at the price of a che
   const stranger = guarded({ lockedOut: "ann" });
   assert.equal((await stranger.password(STRANGE)).accepted, false);
   assert.equal(stranger.checks(), 1, "the time must not tell that the account is locked");
+  assert.deepEqual(stranger.evenTimes, [true], "nor that the password is right");
   assert.deepEqual(stranger.refusals, ["locked-out"]);
   assert.deepEqual(
     stranger.failed,

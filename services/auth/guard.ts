@@ -85,7 +85,7 @@ export function createGuard(options: GuardOptions): Guard {
         if (security.bannedBy(client.address) !== undefined) return refused("banned", "the address is banned");
         const locked = security.lockoutOf(account) !== undefined && !(await known.isKnown(account, client.address));
         // Checked though it can't help: the time doesn't tell that the account is locked.
-        const verdict = await verifier.password(account, password, client);
+        const verdict = await verifier.password(account, password, client, { evenTime: locked });
         if (!locked) return settle(verdict, account, client);
         if (verdict.accepted || verdict.reason !== BUSY) security.failed(client.address, undefined);
         return refused("locked-out", "the password is locked for addresses that never logged in");

@@ -120,6 +120,24 @@ function userKey(kind: "ed25519" | "rsa" | "P-256" | "P-384" | "P-521"): UserKey
   };
 }
 
+test("a password that was right a moment ago isn't hashed again, unless its time would tell something", async () => {
+  const passwordHash = await hashPassword(secret);
+  const config = configOf([{ name: "alice", passwordHash }]);
+  const verifier = createVerifier({ config });
+  assert.equal(reason(await verifier.password("alice", secret, client)), "accepted");
+  const disableDuring = async (check: Promise<Verdict>) => {
+    config.set([{ name: "alice", passwordHash, enabled: false }]);
+    const verdict = reason(await check);
+    config.set([{ name: "alice", passwordHash }]);
+    return verdict;
+  };
+  // Nothing is waited for: the account is judged as it was when the check began.
+  assert.equal(await disableDuring(verifier.password("alice", secret, client)), "accepted");
+  const evenTime = { evenTime: true };
+  assert.equal(await disableDuring(verifier.password("alice", secret, client, evenTime)), "account disabled");
+  assert.equal(reason(await verifier.password("alice", Buffer.from("wrong"), client)), "wrong password");
+});
+
 test("each of an account's keys logs in with its own signature, and nothing else does", async () => {
   const keys = (["ed25519", "rsa", "P-256", "P-384", "P-521"] as const).map(userKey);
   const publicKeys = [...keys.map((key) => key.line), "ssh-ed25519 AAAA broken"];
