@@ -1,21 +1,25 @@
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
+import { markName } from "../runner/processes.js";
 
 /**
- * Removes what is left of a compose project of a test: containers, networks, volumes, mounts, directories.
+ * Removes what is left of a test's containers (a compose project, or machines): containers, networks, volumes, mounts,
+ * directories.
  *
  * Run as a program it waits until its standard input ends, which the kernel does for it when the test process is gone,
- * however it went (`kill -9`, too), and then cleans up: `node compose-cleanup.js PROJECT [DIRECTORY...]`.
+ * however it went (`kill -9`, too), and then cleans up: `node compose-cleanup.js LABEL=VALUE [DIRECTORY...]`.
  */
 
-const LABEL = "com.docker.compose.project";
 const LIMIT_MS = 60_000;
 
-/** Idempotent. `directories` go with all that is mounted in them. */
-export function removeProject(project: string, directories: readonly string[]): void {
-  const filter = ["--filter", `label=${LABEL}=${project}`];
+/** What the engine's things of a compose project bear. */
+export const projectLabel = (project: string) => `com.docker.compose.project=${project}`;
+
+/** Idempotent. `label` is LABEL=VALUE; `directories` go with all that is mounted in them. */
+export function removeLabelled(label: string, directories: readonly string[]): void {
+  const filter = ["--filter", `label=${label}`];
   remove(["ps", "--all", "--quiet", ...filter], ["rm", "--force", "--volumes"]);
   remove(["network", "ls", "--quiet", ...filter], ["network", "rm"]);
   remove(["volume", "ls", "--quiet", ...filter], ["volume", "rm", "--force"]);
@@ -50,8 +54,23 @@ function removeIfEmpty(directory: string): void {
   }
 }
 
-const [, program, project, ...directories] = process.argv;
-if (program === fileURLToPath(import.meta.url) && project !== undefined) {
+/** Starts the program below: it cleans up when this process is gone. */
+export function guard(label: string, directories: readonly string[]): void {
+  // Without the runner's mark: the runner ends whatever bears it before it can do its work.
+  const { [markName]: _, ...env } = process.env;
+  const child = spawn(process.execPath, [fileURLToPath(import.meta.url), label, ...directories], {
+    detached: true,
+    stdio: ["pipe", "ignore", "ignore"],
+    env,
+  });
+  child.unref();
+  const { stdin } = child;
+  stdin?.on("error", () => undefined);
+  if (stdin !== null && "unref" in stdin && typeof stdin.unref === "function") stdin.unref();
+}
+
+const [, program, label, ...directories] = process.argv;
+if (program === fileURLToPath(import.meta.url) && label !== undefined) {
   process.stdin.resume();
-  process.stdin.once("close", () => removeProject(project, directories));
+  process.stdin.once("close", () => removeLabelled(label, directories));
 }

@@ -1,16 +1,16 @@
-import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type SiteEndpoints, siteEndpointsSchema } from "#cli/endpoints.js";
-import { markName } from "../runner/processes.js";
+import { pullCable } from "./cable.js";
 import { bytes } from "./clients/content.js";
 import type { PartnerSite } from "./clients/partner.js";
 import { type Outcome, report, run, succeeded, until } from "./clients/run.js";
-import { removeProject } from "./compose-cleanup.js";
-import { composeEnvironment, freeNet, hostLink } from "./compose-plan.js";
+import { guard, projectLabel, removeLabelled } from "./compose-cleanup.js";
+import { composeEnvironment, freeNet } from "./compose-plan.js";
 import { ensureEngine } from "./engine.js";
 import { freePorts } from "./ports.js";
 import type { AdminRequest, NewAccount } from "./site.js";
@@ -18,12 +18,11 @@ import type { AdminRequest, NewAccount } from "./site.js";
 /** The appliance in containers, for a test: a compose project of its own on the machine's engine, and faults for it. */
 
 export const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
-const CLEANUP = fileURLToPath(new URL("./compose-cleanup.js", import.meta.url));
 /** What Debian's OpenSSL trusts: with an extra authority in it where a company inspects TLS. */
 const SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt";
 
 /** Images of this checkout, apart from those of a site that somebody runs, and from another checkout's tests. */
-const IMAGE_TAG = `test-${createHash("sha256").update(ROOT).digest("hex").slice(0, 8)}`;
+export const IMAGE_TAG = `test-${createHash("sha256").update(ROOT).digest("hex").slice(0, 8)}`;
 
 const KEPT_LOGS = 16 * 1024 * 1024;
 const BUILD_MS = 1_200_000;
@@ -118,7 +117,7 @@ export class ComposeSite implements PartnerSite {
       ...options.settings,
     });
     const site = new ComposeSite(project, net, directory, env);
-    site.#guard();
+    guard(projectLabel(project), site.#directories());
     return site;
   }
 
@@ -157,7 +156,7 @@ export class ComposeSite implements PartnerSite {
     this.#removed = true;
     for (const restore of this.#pulled.values()) restore();
     await this.compose(["--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "1"]);
-    removeProject(this.project, this.#directories());
+    removeLabelled(projectLabel(this.project), this.#directories());
   }
 
   /** Call it in `after`. The containers' last words are printed if a test of this process failed. */
@@ -320,9 +319,7 @@ export class ComposeSite implements PartnerSite {
    * returns. `plugIn` undoes it.
    */
   pullCable(service: string): void {
-    const { name, bridge } = this.#cable(service);
-    ip("link", "set", name, "nomaster");
-    this.#pulled.set(service, () => ip("link", "set", name, "master", bridge));
+    this.#pulled.set(service, pullCable(this.state(service).pid));
   }
 
   plugIn(service: string): void {
@@ -358,39 +355,9 @@ export class ComposeSite implements PartnerSite {
     return `\n--- containers of ${this.project}\n${list}${ask("logs", "--no-color", "--tail", "40")}`;
   }
 
-  #cable(service: string) {
-    const inside = execFileSync("nsenter", [
-      "-t",
-      `${this.state(service).pid}`,
-      "-n",
-      "ip",
-      "-j",
-      "link",
-      "show",
-      "eth0",
-    ]);
-    const [link] = JSON.parse(inside.toString("utf8")) as { link_index?: number }[];
-    return hostLink(link?.link_index ?? -1, execFileSync("ip", ["-j", "link"], { encoding: "utf8" }));
-  }
-
   /** All that this site leaves on the host besides what the engine has of it. */
   #directories(): string[] {
     return [this.directory, join(ROOT, ".longshore/compose", this.project)];
-  }
-
-  /** A process of its own cleans up when this one is gone, however it ends. */
-  #guard(): void {
-    // Without the runner's mark: the runner ends whatever bears it before it can do its work.
-    const { [markName]: _, ...env } = process.env;
-    const guard = spawn(process.execPath, [CLEANUP, this.project, ...this.#directories()], {
-      detached: true,
-      stdio: ["pipe", "ignore", "ignore"],
-      env,
-    });
-    guard.unref();
-    const { stdin } = guard;
-    stdin?.on("error", () => undefined);
-    if (stdin !== null && "unref" in stdin && typeof stdin.unref === "function") stdin.unref();
   }
 }
 
@@ -421,12 +388,8 @@ export function docker(...args: string[]): string {
   return stdout.trim();
 }
 
-function ip(...args: string[]): void {
-  execFileSync("ip", args, { stdio: ["ignore", 2, 2] });
-}
-
 /** Of all networks of the engine. */
-function takenNetworks(): string[] {
+export function takenNetworks(): string[] {
   const ids = docker("network", "ls", "--quiet")
     .split("\n")
     .filter((id) => id !== "");
@@ -443,7 +406,7 @@ async function freePortSettings(): Promise<Record<string, string>> {
 }
 
 /** Where this machine gets npm's packages from, and whom it trusts. */
-function buildSettings(): Record<string, string> {
+export function buildSettings(): Record<string, string> {
   const registry = spawnSync("npm", ["config", "get", "registry"], { cwd: tmpdir(), encoding: "utf8" }).stdout?.trim();
   const authorities = process.env.NODE_EXTRA_CA_CERTS ?? SYSTEM_AUTHORITIES;
   return {

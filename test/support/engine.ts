@@ -81,6 +81,20 @@ export async function ensureEngine(): Promise<void> {
   }
 }
 
+/** Another suite's base image, as `ensureEngine` makes that of the product's; returns its tag. The engine runs already. */
+export function ensureBaseImage(suite: string): string {
+  const tag = baseImageTag(suite);
+  if (hasImage(tag)) return tag;
+  if (!isOurs()) return tag;
+  const release = takeLock(LOCK, LOCK_WAIT_S);
+  try {
+    if (!hasImage(tag)) makeBaseImage(suite);
+  } finally {
+    release();
+  }
+  return tag;
+}
+
 function installEngine(): void {
   ensurePackages({ dockerd: "docker.io", iptables: "iptables" });
   // From Debian 13 on the command has a package of its own, which Debian 12 doesn't know.
