@@ -14,6 +14,19 @@ export interface BalancedNode {
   readonly adminPort: number;
   /** HAProxy's agent protocol: `ready`, or `drain` for no new sessions. */
   readonly agentPort: number;
+  /** With `adminTls`: the DNS name in the node's certificate. HAProxy compares names only, no addresses. Default: `name`. */
+  readonly certificateName?: string;
+}
+
+/** The nodes' admin ports speak TLS. Paths as HAProxy sees them, or relative to its directory. */
+export interface AdminPortTls {
+  /** Certificates (PEM) of the authorities that may have signed a node's certificate. */
+  readonly caFile: string;
+  /**
+   * The `admin` listener's own certificate with its chain and its key in one PEM file. Required where there is such a
+   * listener: a token must not pass in the clear what it passed encrypted before. HAProxy reads it when it starts.
+   */
+  readonly certificateFile?: string;
 }
 
 /** How fast the balancer notices. All in milliseconds, but for the counts. */
@@ -41,6 +54,8 @@ export interface BalancerOptions {
   readonly nodes: readonly BalancedNode[];
   /** The admin API of whichever node is up, at one address. Absent: no such listener. */
   readonly admin?: Address;
+  /** Absent: the nodes' admin ports and the `admin` listener speak HTTP in the clear. */
+  readonly adminTls?: AdminPortTls;
   /** Statistics page (`/`) and Prometheus metrics (`/metrics`), without a login: must be a loopback address. */
   readonly stats: Address;
   /**

@@ -98,6 +98,37 @@ describe("the balancer's configuration", () => {
     assert.ok(!admin.some((line) => line.includes("agent-check") || line.includes("track")));
   });
 
+  describe("before nodes whose admin port speaks TLS", () => {
+    const adminTls = { caFile: "/etc/haproxy/ca.pem", certificateFile: "/etc/haproxy/admin.pem" };
+    const secured = { ...options, admin: { host: "127.0.0.1", port: 8000 }, adminTls };
+    const trust = "verify required ca-file /etc/haproxy/ca.pem verifyhost";
+
+    test("checks speak TLS and believe only the node's own certificate; sessions stay as they are", () => {
+      const servers = section(renderBalancer(secured), "listen sftp").filter((line) => line.startsWith("server "));
+      assert.equal(servers.length, 6);
+      for (const [index, line] of servers.entries()) {
+        assert.ok(line.includes(` check-ssl ${trust} node-${(index % 3) + 1}`), line);
+        assert.doesNotMatch(line, / ssl /);
+      }
+      const named = renderBalancer({ ...secured, nodes: [{ ...node(1), certificateName: "n1.example.net" }] });
+      assert.ok(named.includes(`${trust} n1.example.net`));
+    });
+
+    test("the admin listener takes TLS, and asks the nodes in it", () => {
+      const admin = section(renderBalancer(secured), "listen admin");
+      assert.ok(admin.includes("bind 127.0.0.1:8000 ssl crt /etc/haproxy/admin.pem"));
+      assert.ok(admin.includes(`server node-1 198.18.0.1:8080 ssl ${trust} node-1`));
+    });
+
+    test("an admin listener in the clear before them is refused", () => {
+      assert.throws(
+        () => renderBalancer({ ...secured, adminTls: { caFile: adminTls.caFile } }),
+        /needs a certificate: give `adminTls.certificateFile`/,
+      );
+      assert.doesNotMatch(renderBalancer({ ...options, adminTls: { caFile: adminTls.caFile } }), /listen admin/);
+    });
+  });
+
   test("metrics at an address of their own bring neither the statistics page nor a way to change anything", () => {
     assert.ok(!renderBalancer(options).includes("frontend metrics"));
     const metrics = section(
@@ -119,6 +150,8 @@ describe("the balancer's configuration", () => {
     refused({ nodes: [{ ...node(1), name: "a\n  server evil 198.18.0.9:22" }] }, /can't stand in/);
     refused({ socket: "/run/x mode 777" }, /can't stand in/);
     refused({ metrics: { host: "0.0.0.0 ssl crt x", port: 8405 } }, /can't stand in/);
+    refused({ adminTls: { caFile: "/etc/ca.pem verify none" } }, /can't stand in/);
+    refused({ nodes: [{ ...node(1), certificateName: "n1 verify none" }] }, /can't stand in/);
     refused({ stats: { host: "0.0.0.0", port: 8404 } }, /loopback only/);
   });
 });

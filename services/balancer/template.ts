@@ -1,7 +1,7 @@
 import { hostPort as where } from "#lib/address.js";
 import type { Address, BalancedNode, BalancerOptions, CheckTimings } from "./options.js";
 
-export type { Address, BalancedNode, BalancerOptions, CheckTimings } from "./options.js";
+export type { Address, AdminPortTls, BalancedNode, BalancerOptions, CheckTimings } from "./options.js";
 
 /** Each check's timing, see CheckTimings. A killed node is down within intervalMs + (fall - 1) * doubtMs. */
 export const DEFAULT_CHECKS: Required<CheckTimings> = {
@@ -101,6 +101,8 @@ function defaultsSection(options: BalancerOptions): string {
 
 function sftpSection(options: BalancerOptions): string {
   const checks = { ...DEFAULT_CHECKS, ...options.checks };
+  // Only the health check speaks TLS: sessions stay as they are.
+  const checked = (node: BalancedNode) => withTls("check-ssl", node, options);
   return section("listen sftp", [
     ...options.sftp.map((address) => `bind ${where(address)}`),
     `maxconn ${options.maxConnections ?? DEFAULT_MAX_CONNECTIONS}`,
@@ -123,8 +125,10 @@ function sftpSection(options: BalancerOptions): string {
       `agent-check agent-inter ${checks.agentMs}ms`,
       "observe layer4 error-limit 1 on-error fastinter",
     ].join(" "),
-    ...options.nodes.map((node) => `${sftpServer(node, node.name)} agent-port ${node.agentPort}`),
-    ...options.nodes.map((node) => `${sftpServer(node, `${node.name}${LAST_RESORT}`)} no-agent-check backup`),
+    ...options.nodes.map((node) => `${sftpServer(node, node.name)} agent-port ${node.agentPort}${checked(node)}`),
+    ...options.nodes.map(
+      (node) => `${sftpServer(node, `${node.name}${LAST_RESORT}`)}${checked(node)} no-agent-check backup`,
+    ),
   ]);
 }
 
@@ -135,9 +139,16 @@ function sftpServer(node: BalancedNode, name: string): string {
   return `server ${name} ${where({ host: node.host, port: node.sftpPort })} port ${node.adminPort}`;
 }
 
+/** For the end of a `server` line; empty where the nodes speak HTTP in the clear. */
+function withTls(word: "ssl" | "check-ssl", node: BalancedNode, { adminTls }: BalancerOptions): string {
+  if (adminTls === undefined) return "";
+  return ` ${word} verify required ca-file ${adminTls.caFile} verifyhost ${node.certificateName ?? node.name}`;
+}
+
 function adminSection(address: Address, options: BalancerOptions): string {
+  const certificate = options.adminTls?.certificateFile;
   return section("listen admin", [
-    `bind ${where(address)}`,
+    `bind ${where(address)}${certificate === undefined ? "" : ` ssl crt ${certificate}`}`,
     "mode http",
     "option httplog",
     // A node takes the client's own address from here, from its balancers only.
@@ -151,7 +162,10 @@ function adminSection(address: Address, options: BalancerOptions): string {
     "option httpchk GET /health/ready",
     "http-check expect rstatus .",
     "default-server check inter 1s fastinter 200ms downinter 500ms fall 2 rise 1",
-    ...options.nodes.map((node) => `server ${node.name} ${where({ host: node.host, port: node.adminPort })}`),
+    ...options.nodes.map(
+      (node) =>
+        `server ${node.name} ${where({ host: node.host, port: node.adminPort })}${withTls("ssl", node, options)}`,
+    ),
   ]);
 }
 
@@ -197,13 +211,18 @@ function check(options: BalancerOptions): void {
   if (options.sftp.length === 0) throw new TypeError("a balancer needs an address to listen at: give `sftp`");
   const names = options.nodes.map((node) => node.name);
   if (new Set(names).size !== names.length) throw new TypeError(`node names must differ: ${names.join(", ")}`);
-  const { runAs, admin, metrics } = options;
+  const { runAs, admin, adminTls, metrics } = options;
+  if (admin !== undefined && adminTls !== undefined && adminTls.certificateFile === undefined) {
+    throw new TypeError("an admin listener before nodes with TLS needs a certificate: give `adminTls.certificateFile`");
+  }
   const others = [admin, metrics].filter((address) => address !== undefined);
   const addresses = [options.stats, ...others, ...options.sftp, ...options.nodes];
   const words = [
     options.socket,
     options.script,
     ...names,
+    ...options.nodes.flatMap(({ certificateName }) => certificateName ?? []),
+    ...Object.values(adminTls ?? {}),
     ...addresses.map(({ host }) => host),
     ...(runAs ? Object.values(runAs) : []),
   ];

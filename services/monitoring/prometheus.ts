@@ -11,6 +11,13 @@ export interface PrometheusOptions {
   readonly site: string;
   /** The nodes' admin addresses; label `node`. One that isn't there is scraped in vain, and no alert comes of it. */
   readonly nodes: readonly NamedTarget[];
+  /** The nodes' admin ports speak TLS. Absent: HTTP in the clear. */
+  readonly nodesTls?: {
+    /** Certificates (PEM) of the authorities that may have signed a node's certificate, as Prometheus sees the file. */
+    readonly caFile: string;
+    /** A name that is in every node's certificate. Absent: each one's must hold the address that it is scraped at. */
+    readonly serverName?: string;
+  };
   /** HAProxy's metrics; label `balancer`. */
   readonly balancers: readonly NamedTarget[];
   /** etcd's plain metrics address; label `member`. */
@@ -34,7 +41,7 @@ export const ALERT_RULES = fileURLToPath(new URL("../../../grafana/alerts/longsh
 
 /** The whole prometheus.yml of a site, for `longshore up` and for the containers. As JSON, which is YAML. Pure. */
 export function renderPrometheus(options: PrometheusOptions): string {
-  const { site, alertmanager } = options;
+  const { site, alertmanager, nodesTls } = options;
   const target = (address: Address, labels: Readonly<Record<string, string>> = {}) => ({
     targets: [hostPort(address)],
     labels: { site, ...labels },
@@ -56,7 +63,18 @@ export function renderPrometheus(options: PrometheusOptions): string {
     ...(alertmanager === undefined
       ? {}
       : { alerting: { alertmanagers: [{ static_configs: [{ targets: [hostPort(alertmanager)] }] }] } }),
-    scrape_configs: Object.entries(jobs).map(([job_name, static_configs]) => ({ job_name, static_configs })),
+    scrape_configs: Object.entries(jobs).map(([job_name, static_configs]) => ({
+      job_name,
+      ...(job_name === "longshore" && nodesTls !== undefined ? tls(nodesTls) : {}),
+      static_configs,
+    })),
   };
   return `${JSON.stringify(config, null, 2)}\n`;
+}
+
+function tls({ caFile, serverName }: NonNullable<PrometheusOptions["nodesTls"]>) {
+  return {
+    scheme: "https",
+    tls_config: { ca_file: caFile, ...(serverName === undefined ? {} : { server_name: serverName }) },
+  };
 }

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { renderEndSessions } from "#balancer/end-sessions.js";
 import { type BalancerOptions, renderBalancer } from "#balancer/template.js";
+import { ensureAuthority, ensureLeaf } from "#cli/container/certificates.js";
 import { report, run, succeeded, until } from "../support/clients/run.js";
 import { ensurePackages } from "../support/packages.js";
 import { type Site, startSite } from "../support/site.js";
@@ -25,12 +26,22 @@ test("HAProxy itself accepts the configuration in all its forms", async () => {
   const forms: readonly BalancerOptions[] = [
     plain,
     { ...plain, admin: { host: "127.0.0.1", port: 8000 } },
+    {
+      ...plain,
+      admin: { host: "127.0.0.1", port: 8000 },
+      adminTls: { caFile: join(directory, "ca.pem"), certificateFile: join(directory, "admin.pem") },
+    },
     { ...plain, metrics: { host: "0.0.0.0", port: 8405 } },
     { ...plain, sftp: [...plain.sftp, { host: "::1", port: 2022 }], runAs: { user: "haproxy", group: "haproxy" } },
     { ...plain, log: "/dev/log local0", threads: 1, maxConnections: 100, checks: { intervalMs: 2_000, rise: 2 } },
   ];
   try {
     writeFileSync(plain.script, renderEndSessions(plain));
+    const authority = { certificate: join(directory, "ca.pem"), key: join(directory, "ca.key") };
+    const own = { certificate: join(directory, "own.pem"), key: join(directory, "own.key") };
+    ensureAuthority(authority, "Test");
+    ensureLeaf(own, authority, { name: "balancer", for: ["IP:127.0.0.1"], server: true });
+    writeFileSync(join(directory, "admin.pem"), readFileSync(own.certificate, "utf8") + readFileSync(own.key, "utf8"));
     for (const [index, form] of forms.entries()) {
       const file = join(directory, `${index}.cfg`);
       writeFileSync(file, renderBalancer(form));

@@ -48,6 +48,22 @@ describe("prometheus.yml", () => {
     succeeded(await run(tools.promtool, ["check", "config", written("alone.yml", text)]));
   });
 
+  test("asks nodes with TLS by their authority's certificate, and nobody else", async () => {
+    // promtool looks whether the authority's file is there.
+    const caFile = written("ca.pem", "");
+    const text = renderPrometheus({ ...site, nodesTls: { caFile, serverName: "nodes.longshore" } });
+    succeeded(await run(tools.promtool, ["check", "config", written("tls.yml", text)]));
+    const { scrape_configs } = JSON.parse(text) as { scrape_configs: { job_name: string; tls_config?: object }[] };
+    assert.deepEqual(
+      scrape_configs.filter(({ tls_config }) => tls_config !== undefined).map(({ job_name }) => job_name),
+      ["longshore"],
+    );
+    assert.deepEqual(scrape_configs[0]?.tls_config, { ca_file: caFile, server_name: "nodes.longshore" });
+    const byAddress = renderPrometheus({ ...site, nodesTls: { caFile } });
+    assert.doesNotMatch(byAddress, /server_name/);
+    succeeded(await run(tools.promtool, ["check", "config", written("tls-by-address.yml", byAddress)]));
+  });
+
   test("labels every target with its site, and those of a kind with their names", () => {
     const config = JSON.parse(renderPrometheus({ ...site, alertmanager })) as {
       scrape_configs: { job_name: string; static_configs: { targets: string[]; labels: Record<string, string> }[] }[];
