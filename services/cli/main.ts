@@ -15,6 +15,7 @@ import { addGroupCommands } from "./commands/groups.js";
 import { addKeyCommands } from "./commands/keys.js";
 import { addMoveCommands } from "./commands/move.js";
 import { addNodeCommands } from "./commands/nodes.js";
+import { addRenderCommands } from "./commands/render.js";
 import { addSecurityCommands } from "./commands/security.js";
 import { addSiteCommands } from "./commands/site.js";
 import { EXIT, exitCodeOf, messageOf } from "./errors.js";
@@ -41,6 +42,7 @@ addMoveCommands(program);
 addBundleCommands(program);
 addDoctorCommand(program);
 addAuditCommands(program);
+addRenderCommands(program);
 addContainerCommands(program);
 addCompletionCommand(program);
 
