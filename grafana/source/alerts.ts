@@ -111,6 +111,15 @@ const nodes: AlertGroup = {
       description: "All works, but SFTP is several times slower than it could be.",
     },
     {
+      name: "LongshoreClockOff",
+      expression: "abs(longshore_clock_offset_seconds) > 5",
+      holds: "1m",
+      severity: "warning",
+      summary:
+        "The clock of {{ $labels.node }} of {{ $labels.site }} is {{ $value | humanizeDuration }} off the other nodes'",
+      description: "Decisions go by the others' clocks, but its log, its audit records and its files' times are wrong.",
+    },
+    {
       name: "LongshoreVersionsDiffer",
       expression: "count by (site) (count by (site, version) (longshore_build_info)) > 1",
       holds: "1h",

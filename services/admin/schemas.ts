@@ -81,6 +81,9 @@ export const status = z.strictObject({
   sessions: z.number(),
   transfers: z.number(),
   nodes: z.array(node),
+  clocksOff: z
+    .array(z.strictObject({ name: z.string(), offsetMs: z.number().meta({ description: "Positive: ahead." }) }))
+    .meta({ description: "Nodes whose clock is 5 s or more off the median of all." }),
   nodesBehindMs: z.number(),
 });
 

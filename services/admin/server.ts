@@ -63,7 +63,11 @@ export function createAdmin(options: AdminOptions): Admin {
   const router = createRouter(options);
   const gate = createGate({
     router,
-    authenticate: createAuthenticator({ siteToken: options.token, administrators: options.inForce }),
+    authenticate: createAuthenticator({
+      siteToken: options.token,
+      administrators: options.inForce,
+      now: () => options.protection.security.now(),
+    }),
     refused: createRefusalLog({ logger, onRefusal: options.onRefusal }),
     addressOf: (ctx) =>
       clientAddress(ctx.req.socket.remoteAddress, ctx.get("x-forwarded-for"), options.balancers ?? []),

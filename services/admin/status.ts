@@ -1,4 +1,5 @@
 import type Router from "@koa/router";
+import { clocksOff } from "#cluster/clocks.js";
 import type { AdminParts } from "./contract.js";
 import { convergenceOf, createWaiting, mismatchesOf } from "./convergence.js";
 
@@ -42,6 +43,7 @@ export function statusRoutes(router: Router, { node, members, coordinator, audit
       sessions: nodes.reduce((sum, each) => sum + each.load.sessions, 0),
       transfers: nodes.reduce((sum, each) => sum + each.load.transfers, 0),
       nodes,
+      clocksOff: clocksOff(nodes),
       nodesBehindMs: Math.round(members.behindMs()),
     };
   });

@@ -38,6 +38,11 @@ test("each fault is named with its node", () => {
   const cases: [object[], object, RegExp][] = [
     [[node(1), node(2, { state: "draining", reasons: ["an operator wished it"] })], {}, /^node-2: draining \(an op/],
     [[node(1), node(2, { revision: 39 })], {}, /^node-2: has revision 39 in force, not 40/],
+    [
+      [node(1), node(2)],
+      { clocksOff: [{ name: "node-2", offsetMs: -3_600_400 }] },
+      /^node-2: its clock is 3600 s behind the site's: keep it by NTP$/,
+    ],
     [[node(1), node(2, { hash: "other" })], {}, /^node-2: .*hash mismatch/],
     [[node(1), node(2, { version: "1.1.0" })], {}, /different versions: 1\.0\.0, 1\.1\.0/],
     [[node(2)], {}, /^node-1: ready, isn't among the nodes/],

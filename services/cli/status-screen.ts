@@ -40,6 +40,7 @@ export const statusSchema = z.looseObject({
   /** Who holds an elected office, where the site has one. */
   coordinator: z.looseObject({ node: z.string().optional(), name: z.string().optional() }).nullish(),
   nodes: z.array(nodeSchema),
+  clocksOff: z.array(z.looseObject({ name: z.string(), offsetMs: z.number() })).default([]),
   nodesBehindMs: z.number().default(0),
 });
 export type SiteStatus = z.infer<typeof statusSchema>;
@@ -108,6 +109,12 @@ export function faultsOf(status: SiteStatus): string[] {
     faults.push(`${key}${path === "" ? "" : ` ${path}`}: ${message}; the last good configuration stays in force`);
   }
   if (config.trouble != null) faults.push(`${node.name}: the configuration can't be read: ${config.trouble}`);
+  for (const { name, offsetMs } of status.clocksOff) {
+    const seconds = Math.round(Math.abs(offsetMs) / 1_000);
+    faults.push(
+      `${name}: its clock is ${seconds} s ${offsetMs > 0 ? "ahead of" : "behind"} the site's: keep it by NTP`,
+    );
+  }
   const versions = new Set(nodes.map(({ version }) => version));
   if (versions.size > 1) faults.push(`the nodes run different versions: ${[...versions].join(", ")}`);
   if (nodesBehindMs > OLD_MS) faults.push(`the nodes were last heard of ${Math.round(nodesBehindMs / 1_000)} s ago`);

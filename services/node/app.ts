@@ -3,7 +3,7 @@ import { readPair } from "#admin/certificate.js";
 import { type Admin, createAdmin } from "#admin/server.js";
 import { createBackups } from "#backup/backup.js";
 import { watchApplying, watchLastBackup } from "#backup/watch.js";
-import { clockAgrees } from "#cluster/clocks.js";
+import { clockAgrees, clockOffsetMs } from "#cluster/clocks.js";
 import type { Heartbeat, NodeIdentity } from "#cluster/contract.js";
 import { createCoordinator } from "#cluster/coordinator.js";
 import { NodeConflictError } from "#cluster/errors.js";
@@ -29,6 +29,7 @@ import { createMetrics } from "#observe/metrics.js";
 import { NATIVE_CRYPTO_MEND, nativeCrypto } from "#protocols/sftp/native.js";
 import type { Store } from "#storage/contract.js";
 import { createNodeAudit } from "./audit.js";
+import { watchOwnClock } from "./clock-watch.js";
 import { measured, openCoordination } from "./coordination.js";
 import { createDataPath, type DataPath, openStore } from "./data-path.js";
 import { hashInForce, isMismatch } from "./drift.js";
@@ -238,6 +239,7 @@ export function createApp(settings: NodeSettings): App {
     leaseUsable: () => membership.usable(),
     state: () => state.now().state,
     members: () => members.list().map((member) => member.state),
+    clockOffsetMs: () => clockOffsetMs(members.list(), identity.id),
     storageFreeBytes: () => storage.health()?.freeBytes,
     storageSizeBytes: () => storage.health()?.totalBytes,
     storageHealthy: () => storage.health()?.healthy ?? false,
@@ -271,6 +273,7 @@ export function createApp(settings: NodeSettings): App {
       // Another node has a newer configuration than we heard of: our watch missed it, or will tell any moment.
       if (nodes.some((each) => each.revision > config.status().revision)) config.refresh();
     });
+    ends.push(watchOwnClock({ members, id: identity.id, name: identity.name, audit, logger }));
     members.start();
 
     ends.push(() => keeper?.stop());

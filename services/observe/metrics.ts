@@ -40,6 +40,8 @@ export interface Gauges {
   readonly state: () => string;
   /** The states of the nodes that live by the store's reckoning, as this node last heard. */
   readonly members: () => readonly string[];
+  /** How far this node's clock is ahead of the median of all nodes' clocks, in milliseconds; negative: behind. */
+  readonly clockOffsetMs: () => number;
   /** Bytes that an upload may still take; undefined: not known. */
   readonly storageFreeBytes: () => number | undefined;
   /** Of the volume; undefined: not known. */
@@ -177,6 +179,14 @@ export function createMetrics(options: MetricsOptions): Metrics {
     const members = gauges.members?.() ?? [];
     for (const state of labels.states) gauge.set({ state }, members.filter((each) => each === state).length);
   });
+  single(
+    "longshore_clock_offset_seconds",
+    "How far this node's clock is ahead of the median of all nodes' clocks.",
+    () => {
+      const offsetMs = gauges.clockOffsetMs?.();
+      return offsetMs === undefined ? undefined : offsetMs / 1_000;
+    },
+  );
   live("longshore_connections", "Partner connections open now.", ["phase"], (gauge) => {
     const { authenticated, unauthenticated } = gauges.connections?.() ?? { authenticated: 0, unauthenticated: 0 };
     gauge.set({ phase: "authenticated" }, authenticated);
