@@ -45,6 +45,21 @@ test("each fault is named with its node", () => {
     ],
     [[node(1), node(2, { hash: "other" })], {}, /^node-2: .*hash mismatch/],
     [[node(1), node(2, { version: "1.1.0" })], {}, /different versions: 1\.0\.0, 1\.1\.0/],
+    [
+      [node(1), node(2, { certificates: [{ use: "admin", notAfter: Date.now() + 86_400_000 * 5 }] })],
+      {},
+      /^node-2: its certificate \(admin\) ends on \d{4}-/,
+    ],
+    [
+      [node(1, { certificates: [{ use: "etcd-client", notAfter: Date.now() - 1 }] })],
+      {},
+      /^node-1: its certificate \(etcd-client\) ended on/,
+    ],
+    [
+      [node(1), node(2)],
+      { config: { revision: 40, hash: "abc", otherCertificates: [{ node: "node-2", use: "admin" }] } },
+      /^node-2: has another certificate \(admin\) than node-1/,
+    ],
     [[node(2)], {}, /^node-1: ready, isn't among the nodes/],
     [[node(1)], { nodesBehindMs: 9_000 }, /9 s ago/],
     [

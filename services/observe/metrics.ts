@@ -32,6 +32,8 @@ export interface Gauges {
   readonly configInvalid: () => boolean;
   /** Whether another node runs something else at the same revision. */
   readonly configMismatch: () => boolean;
+  /** The certificates in force: what for, and when they end, milliseconds since 1970. */
+  readonly certificates: () => readonly { readonly use: string; readonly notAfter: number }[];
   /** Seconds since the configuration on the node's own disk was last known to be current; undefined: none was kept. */
   readonly configSnapshotAge: () => number | undefined;
   /** When the site's last backup was made, in milliseconds since 1970; undefined: never, or not known. */
@@ -204,8 +206,17 @@ export function createMetrics(options: MetricsOptions): Metrics {
     return lagMs === undefined ? undefined : lagMs / 1_000;
   });
   single("longshore_config_invalid", "1 while an entry in the store can't be used.", () => gauges.configInvalid?.());
-  single("longshore_config_mismatch", "1 while another node runs something else at the same revision.", () =>
+  single("longshore_config_mismatch", "1 while another node has another configuration or certificate.", () =>
     gauges.configMismatch?.(),
+  );
+  live(
+    "longshore_certificate_expiry_timestamp_seconds",
+    "When a certificate in force ends, since 1970.",
+    ["use"],
+    (gauge) => {
+      gauge.reset();
+      for (const { use, notAfter } of gauges.certificates?.() ?? []) gauge.set({ use }, notAfter / 1_000);
+    },
   );
   single("longshore_config_snapshot_age_seconds", "Since the configuration kept on disk was last known current.", () =>
     gauges.configSnapshotAge?.(),
