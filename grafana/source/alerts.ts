@@ -1,3 +1,4 @@
+import { certificates, record, security, upkeep } from "./alerts-operations.js";
 import { clientReasons, sftpServers } from "./queries.js";
 
 /** `critical`: partners are or are about to be hurt, somebody gets up. `warning`: today. `info`: good to know. */
@@ -193,11 +194,13 @@ const configuration: AlertGroup = {
     {
       name: "LongshoreConfigMismatch",
       expression: `max by (site) (longshore_config_fingerprint) != min by (site) (longshore_config_fingerprint)
-and max by (site) (longshore_config_revision) == min by (site) (longshore_config_revision)`,
+and max by (site) (longshore_config_revision) == min by (site) (longshore_config_revision)
+or max by (site) (longshore_config_mismatch) == 1`,
       holds: "1m",
       severity: "critical",
-      summary: "{{ $labels.site }}: nodes read the same revision as different configurations",
-      description: "A partner may be let in by one node and not by another. Do the nodes run different versions?",
+      summary: "{{ $labels.site }}: nodes work with different configurations, keys or certificates",
+      description:
+        "A partner may be let in by one node and not by another. `longshore status` names the node; a file was renewed on some nodes only, or they run different versions.",
     },
     {
       name: "LongshoreConfigInvalid",
@@ -378,6 +381,10 @@ export const ALERT_GROUPS: readonly AlertGroup[] = [
   storage,
   balancers,
   etcd,
+  certificates,
+  security,
+  record,
+  upkeep,
   monitoring,
 ];
 
