@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import { type BalancerOptions, renderBalancer } from "#balancer/template.js";
+import { renderBalancer } from "#balancer/template.js";
 import { ALERT_RULES, renderPrometheus } from "#monitoring/prometheus.js";
 import { CliError, EXIT } from "../errors.js";
 import type { SiteLayout } from "../layout.js";
@@ -69,7 +69,6 @@ export function decideSite(options: UpOptions, past: SiteFile | undefined): Site
     mode,
     basePort: options.basePort ?? past?.basePort ?? DEFAULT_BASE_PORT,
     nodes: standalone ? 1 : (options.nodes ?? past?.nodes ?? DEFAULT_NODES),
-    tls: options.tls ?? past?.tls ?? false,
   };
 }
 
@@ -141,13 +140,7 @@ export function nodeSettings(plan: SitePlan, node: PlannedNode): z.core.util.JSO
     sftp: { host: LOOPBACK, port: node.ports.sftp },
     // HAProxy connects from any address of the loopback network; nobody else can.
     ...(standalone ? {} : { balancers: ["127.0.0.0/8"] }),
-    admin: {
-      host: LOOPBACK,
-      port: node.ports.admin,
-      ...(file.tls && {
-        tls: { certificateFile: layout.tls.admin.certificate, keyFile: layout.tls.admin.key },
-      }),
-    },
+    admin: { host: LOOPBACK, port: node.ports.admin },
     agent: { host: LOOPBACK, port: node.ports.agent },
     adminTokenFile: layout.adminToken,
     clusterKeyFile: layout.clusterKey,
@@ -155,14 +148,11 @@ export function nodeSettings(plan: SitePlan, node: PlannedNode): z.core.util.JSO
   };
 }
 
-export function balancerOptions(plan: SitePlan): BalancerOptions {
+export function balancerConfig(plan: SitePlan): string {
   const at = (port: number) => ({ host: LOOPBACK, port });
-  return {
+  return renderBalancer({
     sftp: [at(plan.ports.sftp)],
     admin: at(plan.ports.admin),
-    ...(plan.file.tls && {
-      adminTls: { caFile: plan.layout.tls.authority.certificate, certificateFile: plan.layout.tls.balancer },
-    }),
     stats: at(plan.ports.haproxyStats),
     socket: HAPROXY_SOCKET,
     script: HAPROXY_SCRIPT,
@@ -173,16 +163,7 @@ export function balancerOptions(plan: SitePlan): BalancerOptions {
       adminPort: node.ports.admin,
       agentPort: node.ports.agent,
     })),
-  };
-}
-
-export function balancerConfig(plan: SitePlan): string {
-  return renderBalancer(balancerOptions(plan));
-}
-
-/** The base of an admin port's addresses, the balancer's and the nodes'. */
-export function adminUrl(plan: SitePlan, port: number): string {
-  return `${plan.file.tls ? "https" : "http"}://${LOOPBACK}:${port}`;
+  });
 }
 
 export function etcdUrl(plan: SitePlan): string {
@@ -216,7 +197,6 @@ export function prometheusConfig(plan: SitePlan): string {
   return renderPrometheus({
     site: plan.file.site,
     nodes: plan.nodes.map((node) => at(node.name, node.ports.admin)),
-    ...(plan.file.tls && { nodesTls: { caFile: plan.layout.tls.authority.certificate } }),
     balancers: [at("haproxy", plan.ports.haproxyStats)],
     etcd: [at(ETCD_NAME, plan.ports.etcdClient)],
     prometheus: { host: LOOPBACK, port: plan.ports.prometheus },
