@@ -1,3 +1,4 @@
+import { certificates, record, security, upkeep } from "./alerts-operations.js";
 import { clientReasons, sftpServers } from "./queries.js";
 
 /** `critical`: partners are or are about to be hurt, somebody gets up. `warning`: today. `info`: good to know. */
@@ -111,6 +112,15 @@ const nodes: AlertGroup = {
       description: "All works, but SFTP is several times slower than it could be.",
     },
     {
+      name: "LongshoreClockOff",
+      expression: "abs(longshore_clock_offset_seconds) > 5",
+      holds: "1m",
+      severity: "warning",
+      summary:
+        "The clock of {{ $labels.node }} of {{ $labels.site }} is {{ $value | humanizeDuration }} off the other nodes'",
+      description: "Decisions go by the others' clocks, but its log, its audit records and its files' times are wrong.",
+    },
+    {
       name: "LongshoreVersionsDiffer",
       expression: "count by (site) (count by (site, version) (longshore_build_info)) > 1",
       holds: "1h",
@@ -184,11 +194,13 @@ const configuration: AlertGroup = {
     {
       name: "LongshoreConfigMismatch",
       expression: `max by (site) (longshore_config_fingerprint) != min by (site) (longshore_config_fingerprint)
-and max by (site) (longshore_config_revision) == min by (site) (longshore_config_revision)`,
+and max by (site) (longshore_config_revision) == min by (site) (longshore_config_revision)
+or max by (site) (longshore_config_mismatch) == 1`,
       holds: "1m",
       severity: "critical",
-      summary: "{{ $labels.site }}: nodes read the same revision as different configurations",
-      description: "A partner may be let in by one node and not by another. Do the nodes run different versions?",
+      summary: "{{ $labels.site }}: nodes work with different configurations, keys or certificates",
+      description:
+        "A partner may be let in by one node and not by another. `longshore status` names the node; a file was renewed on some nodes only, or they run different versions.",
     },
     {
       name: "LongshoreConfigInvalid",
@@ -369,6 +381,10 @@ export const ALERT_GROUPS: readonly AlertGroup[] = [
   storage,
   balancers,
   etcd,
+  certificates,
+  security,
+  record,
+  upkeep,
   monitoring,
 ];
 

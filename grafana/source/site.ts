@@ -12,6 +12,7 @@ import {
   serverState,
   sftpServers,
 } from "./queries.js";
+import { security, upkeep } from "./site-operations.js";
 
 const SITE = `site="$site"`;
 const NODES = `${SITE},node=~"$node"`;
@@ -24,7 +25,7 @@ export function siteDashboard(): Dashboard {
     title: "Longshore / Site",
     description: "One site: is everything up, what do partners do, and what holds them up?",
     severalNodes: true,
-    rows: [glance, partners, commits, configuration, balancers, etcd],
+    rows: [glance, partners, security, commits, configuration, upkeep, balancers, etcd],
   });
 }
 

@@ -21,7 +21,7 @@ const TRIES = 8;
 const passwordSchema = z.string().min(1).max(1_024).nullish();
 
 /** Partners' logins. What a hash is made of never leaves; `hasPassword` says that there is one. */
-export function accountsRoutes(router: Router, { accounts, site, logger }: AdminParts): void {
+export function accountsRoutes(router: Router, { accounts, site, protection, logger }: AdminParts): void {
   router.get("/api/v1/accounts", async (ctx) => {
     const { limit, after } = pageOf(ctx.query);
     answerPage(ctx, "accounts", await accounts.page(limit, after), shown);
@@ -60,7 +60,7 @@ export function accountsRoutes(router: Router, { accounts, site, logger }: Admin
         password === undefined && fields.passwordHash === undefined ? before?.account.passwordHash : undefined;
       const set =
         typeof password === "string"
-          ? await passwordFields(password, before?.account, history, Date.now())
+          ? await passwordFields(password, before?.account, history, protection.security.now())
           : keptPasswordFields(kept === undefined ? undefined : before?.account);
       const account = { ...set, ...fields, ...(typeof password === "string" ? set : {}), name };
       // A password that is kept was read just now: the write demands that nobody changed it since.

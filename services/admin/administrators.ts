@@ -15,7 +15,7 @@ const BODY_LIMIT = 65_536;
 const MAX_TOKENS = 32;
 
 /** Who may administer the site, and their tokens. Hashes of tokens never leave. */
-export function administratorsRoutes(router: Router, { administrators, logger }: AdminParts): void {
+export function administratorsRoutes(router: Router, { administrators, logger, protection }: AdminParts): void {
   router.get("/api/v1/self", (ctx) => {
     const { name, role, scopes, tokenId, expiresAt } = principalOf(ctx);
     ctx.body = { name, role, scopes, tokenId: tokenId ?? null, expiresAt: expiresAt ?? null };
@@ -72,11 +72,11 @@ export function administratorsRoutes(router: Router, { administrators, logger }:
     const name = String(ctx.params.name);
     const expected = existing(preconditionOf(ctx.headers));
     const { scopes, expiresAt } = await parsed(tokenBody, ctx.req, "the token isn't valid");
-    if (expiresAt !== undefined && Date.parse(expiresAt) <= Date.now()) {
+    if (expiresAt !== undefined && Date.parse(expiresAt) <= protection.security.now()) {
       throw new InvalidConfigError("the token isn't valid", [{ path: "expiresAt", message: "is over already" }]);
     }
     const { id, hash, text } = newToken();
-    const createdAt = new Date().toISOString();
+    const createdAt = new Date(protection.security.now()).toISOString();
     const token = { id, hash, scopes, createdAt, ...(expiresAt === undefined ? {} : { expiresAt }) };
     const { after } = await administrators.change(
       name,

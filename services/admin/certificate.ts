@@ -14,6 +14,8 @@ export interface AdminTls {
 export interface CertificateFollower {
   /** What the port starts with. */
   readonly initial: SecureContextOptions;
+  /** The certificate in use now, with its chain, in PEM. */
+  current(): string;
   /** Looks at the files from now on, and hands over each new pair that fits. Returns how to stop that. */
   follow(renewed: (pair: SecureContextOptions) => void): () => void;
 }
@@ -31,6 +33,7 @@ export function createCertificateFollower(files: AdminTls, logger: Logger): Cert
   let current = readPair(files);
   return {
     initial: current,
+    current: () => current.cert,
     follow(renewed) {
       let saidAt = Number.NEGATIVE_INFINITY;
       const look = () => {

@@ -1,5 +1,6 @@
 import type { AuditSink } from "#audit/contract.js";
 import type { Backups } from "#backup/backup.js";
+import type { NodeCertificate } from "#cluster/certificates.js";
 import type { NodeIdentity, NodeLoad, NodeState } from "#cluster/contract.js";
 import type { CoordinatorHolder } from "#cluster/coordinator.js";
 import type { Intents } from "#cluster/intents.js";
@@ -25,6 +26,8 @@ export interface NodeView {
   config(): ConfigStatus;
   /** Ids of the cluster keys that it has, the one that it seals with first. */
   sealKeys(): readonly string[];
+  /** What it works with now. */
+  certificates(): readonly NodeCertificate[];
   load(): NodeLoad;
   /** Open connections, by the client's own address; `account` is undefined before the login. */
   clients(): readonly { readonly address: string; readonly port: number; readonly account: string | undefined }[];

@@ -74,6 +74,9 @@ export const status = z.strictObject({
     mismatches: z
       .array(z.string())
       .meta({ description: "Names of nodes that have this node's revision in force, but not its hash." }),
+    otherCertificates: z
+      .array(z.strictObject({ node: z.string(), use: z.string() }))
+      .meta({ description: "Nodes whose certificate for the same names is another one than this node's." }),
   }),
   coordinator: z
     .strictObject({ incarnation: z.string(), id: z.string(), name: z.string(), since: z.number(), generation: z.int() })
@@ -81,6 +84,9 @@ export const status = z.strictObject({
   sessions: z.number(),
   transfers: z.number(),
   nodes: z.array(node),
+  clocksOff: z
+    .array(z.strictObject({ name: z.string(), offsetMs: z.number().meta({ description: "Positive: ahead." }) }))
+    .meta({ description: "Nodes whose clock is 5 s or more off the median of all." }),
   nodesBehindMs: z.number(),
 });
 

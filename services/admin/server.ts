@@ -50,6 +50,8 @@ export interface AdminOptions extends AdminParts {
 export interface Admin {
   /** Resolves with the port. Throws a LongshoreError that names the setting. */
   listen(): Promise<number>;
+  /** The certificate that the port shows now, with its chain, in PEM; undefined: it speaks HTTP. */
+  certificate(): string | undefined;
   /** Ends all connections. Idempotent. */
   close(): Promise<void>;
 }
@@ -63,7 +65,11 @@ export function createAdmin(options: AdminOptions): Admin {
   const router = createRouter(options);
   const gate = createGate({
     router,
-    authenticate: createAuthenticator({ siteToken: options.token, administrators: options.inForce }),
+    authenticate: createAuthenticator({
+      siteToken: options.token,
+      administrators: options.inForce,
+      now: () => options.protection.security.now(),
+    }),
     refused: createRefusalLog({ logger, onRefusal: options.onRefusal }),
     addressOf: (ctx) =>
       clientAddress(ctx.req.socket.remoteAddress, ctx.get("x-forwarded-for"), options.balancers ?? []),
@@ -111,6 +117,7 @@ export function createAdmin(options: AdminOptions): Admin {
   let closing: Promise<void> | undefined;
   return {
     listen: () => listen(server, host, port),
+    certificate: () => certificate?.current(),
     close() {
       closing ??= new Promise((resolve) => {
         stopFollowing();

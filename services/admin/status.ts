@@ -1,4 +1,6 @@
 import type Router from "@koa/router";
+import { otherCertificates } from "#cluster/certificates.js";
+import { clocksOff } from "#cluster/clocks.js";
 import type { AdminParts } from "./contract.js";
 import { convergenceOf, createWaiting, mismatchesOf } from "./convergence.js";
 
@@ -37,11 +39,13 @@ export function statusRoutes(router: Router, { node, members, coordinator, audit
         faults,
         trouble: trouble ?? null,
         mismatches: mismatchesOf(nodes, revision, hash),
+        otherCertificates: otherCertificates(node.certificates(), nodes),
       },
       coordinator: coordinator?.holder() ?? null,
       sessions: nodes.reduce((sum, each) => sum + each.load.sessions, 0),
       transfers: nodes.reduce((sum, each) => sum + each.load.transfers, 0),
       nodes,
+      clocksOff: clocksOff(nodes),
       nodesBehindMs: Math.round(members.behindMs()),
     };
   });

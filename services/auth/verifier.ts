@@ -10,6 +10,8 @@ import { VerifiedPasswords } from "./verified-passwords.js";
 
 export interface VerifierOptions {
   readonly config: ConfigView;
+  /** The site's time, in milliseconds since 1970. Default: this host's clock. */
+  readonly now?: () => number;
   /** Hears of keys in the configuration that can't be used. */
   readonly logger?: Logger;
 }
@@ -28,7 +30,7 @@ function refused(reason: string): Verdict {
  * Verifies against the newest snapshot. What is asked after the (slow) password check is asked of the newest snapshot
  * again: an account disabled meanwhile is not let in.
  */
-export function createVerifier({ config, logger }: VerifierOptions): Verifier {
+export function createVerifier({ config, now = Date.now, logger }: VerifierOptions): Verifier {
   const keys = new KeyRing((account, reason) => logger?.warn("unusable public key in an account", { account, reason }));
 
   const verified = new VerifiedPasswords();
@@ -45,7 +47,7 @@ export function createVerifier({ config, logger }: VerifierOptions): Verifier {
       const account = accountOf(name);
       if (account === undefined) return refused("unknown account");
       if (!account.enabled) return refused("account disabled");
-      const over = lifeFault(account, config.snapshot().site, "password", Date.now());
+      const over = lifeFault(account, config.snapshot().site, "password", now());
       if (over !== undefined) return refused(over);
       if (account.passwordHash === undefined) return refused("the account has no password");
       if (match === "unusable") return refused("the account's password hash is unusable; set the password again");
@@ -60,7 +62,7 @@ export function createVerifier({ config, logger }: VerifierOptions): Verifier {
       const account = accountOf(name);
       if (account === undefined) return refused("unknown account");
       if (!account.enabled) return refused("account disabled");
-      const over = lifeFault(account, config.snapshot().site, "publickey", Date.now());
+      const over = lifeFault(account, config.snapshot().site, "publickey", now());
       if (over !== undefined) return refused(over);
       const key = keys.find(account, blob);
       if (key === undefined) return refused("the key is none of the account's");

@@ -110,6 +110,27 @@ test("a backup brings its own site back: what was added goes, what was removed a
   assert.equal(again.difference.operations.length, 0, "a second restore has nothing to do");
 });
 
+test("what tells of the past comes along and is only added to: use, last logins not merged yet, notices sent", async () => {
+  const from = await newSite();
+  const told = new Map([
+    [keys.life("ann"), '{"since":1,"lastLogin":5}'],
+    [keys.activity("0f8e7d6c-1111-4222-8333-444455556666"), '{"ann":6}'],
+    [keys.notice("ann", "expiry", "2027-01-31", 7), '{"state":"sent"}'],
+  ]);
+  const apply = [...told].map(([key, value]) => ({ put: key, value }));
+  await from.store.transact({ compare: [], apply });
+  const { archive } = await from.backups.make("shared");
+  const to = await copyOf(from);
+  await to.store.transact({ compare: [], apply: [{ put: keys.life("ann"), value: '{"since":1,"lastLogin":9}' }] });
+  await to.store.transact({ compare: [], apply: [{ put: keys.notice("bob", "idle", "2027-02-01", 1), value: "{}" }] });
+  await to.backups.restore(archive, LIVE);
+  const value = async (key: string) => (await to.store.get(key))?.value;
+  for (const [key, before] of told) {
+    assert.equal(await value(key), key === keys.life("ann") ? '{"since":1,"lastLogin":9}' : before, key);
+  }
+  assert.equal(await value(keys.notice("bob", "idle", "2027-02-01", 1)), "{}");
+});
+
 test("onto a fresh site with another cluster key: refused without the backup's own, resealed with it; the site's id stays", async () => {
   const from = await newSite();
   const secret = `${keys.configPrefix}profiles/remote`;

@@ -8,13 +8,22 @@ export const SHARED_PREFIXES: readonly string[] = [
   keys.configPrefix,
   "config-history/",
   "security/",
-  "life/",
+  // Which accounts were used when, and who was told of what: else a restored site would tell everybody again.
+  keys.lifePrefix,
+  keys.activityPrefix,
+  keys.noticePrefix,
   "ticks/",
 ];
 /** Below them, but only of the moment: counts of single nodes, the head that each change rewrites, a change under way. */
 const PASSING: readonly string[] = ["security/counters/", keys.configHead, keys.configApplying];
 /** A restore adds to these and takes nothing away: they tell what was, such as when an account was used last. */
-export const APPEND_ONLY: readonly string[] = ["config-history/", "security/known/", "life/"];
+export const APPEND_ONLY: readonly string[] = [
+  "config-history/",
+  "security/known/",
+  keys.lifePrefix,
+  keys.activityPrefix,
+  keys.noticePrefix,
+];
 
 export const SCOPES = ["shared", "node", "both"] as const;
 export type Scope = (typeof SCOPES)[number];

@@ -1,5 +1,5 @@
 import type { BalancerOptions } from "./options.js";
-import { DEFAULT_CONNECT_MS } from "./template.js";
+import { connectMsOf } from "./template.js";
 
 /** How often HAProxy looks. */
 const LOOK_MS = 100;
@@ -13,8 +13,8 @@ const MARGIN_MS = 150;
  * is still being tried then is neither led on nor told: its session stays in HAProxy for ever, without any time-out (seen
  * in 3.0.11 with a node whose address had gone). Once the node is down, nobody new is sent to it.
  */
-export function renderEndSessions(options: Pick<BalancerOptions, "connectMs">): string {
-  const wait = Math.ceil(((options.connectMs ?? DEFAULT_CONNECT_MS) + MARGIN_MS) / LOOK_MS);
+export function renderEndSessions(options: Pick<BalancerOptions, "connectMs" | "adminTls">): string {
+  const wait = Math.ceil((connectMsOf(options) + MARGIN_MS) / LOOK_MS);
   return `-- Made by Longshore (services/balancer/end-sessions.ts). Changes are overwritten.
 -- Ends the sessions of each server of "sftp" once it has been down for ${wait} looks of ${LOOK_MS} ms.
 local looks = {}

@@ -76,6 +76,6 @@ export interface BalancerOptions {
   /** The user and group that a HAProxy started as root becomes. Absent: it stays who it is. */
   readonly runAs?: { readonly user: string; readonly group: string };
   readonly checks?: CheckTimings;
-  /** Waiting for a node to accept a connection before the next one is tried. Default 300 ms. */
+  /** Waiting for a node to accept a connection before the next one is tried. Default 300 ms; with `adminTls` 500. */
   readonly connectMs?: number;
 }

@@ -120,6 +120,14 @@ describe("the balancer's configuration", () => {
       assert.ok(admin.includes(`server node-1 198.18.0.1:8080 ssl ${trust} node-1`));
     });
 
+    test("a busy node's handshake isn't taken for a death: connecting may take longer, and the script waits as long", () => {
+      assert.match(renderBalancer(options), /timeout connect 300ms/);
+      assert.match(renderBalancer(secured), /timeout connect 500ms/);
+      assert.match(renderBalancer({ ...secured, connectMs: 123 }), /timeout connect 123ms/);
+      const looks = Number(/looks\[name\] == (\d+) then/.exec(renderEndSessions(secured))?.[1]);
+      assert.ok(looks * 100 > 500);
+    });
+
     test("an admin listener in the clear before them is refused", () => {
       assert.throws(
         () => renderBalancer({ ...secured, adminTls: { caFile: adminTls.caFile } }),

@@ -16,6 +16,15 @@ export const DEFAULT_CHECKS: Required<CheckTimings> = {
 export const DEFAULT_MAX_CONNECTIONS = 4000;
 export const DEFAULT_THREADS = 2;
 export const DEFAULT_CONNECT_MS = 300;
+/** A check's TLS handshake is a part of its connecting, and a busy node takes its time for one. */
+export const DEFAULT_TLS_CONNECT_MS = 500;
+/** An administrator waits rather than being turned away; each node is tried for so long. */
+const ADMIN_TLS_CONNECT_MS = 2_000;
+
+/** How long a node may take to accept a connection, in milliseconds. */
+export function connectMsOf({ connectMs, adminTls }: Pick<BalancerOptions, "connectMs" | "adminTls">): number {
+  return connectMs ?? (adminTls === undefined ? DEFAULT_CONNECT_MS : DEFAULT_TLS_CONNECT_MS);
+}
 
 /** Two for each session that moves bytes. */
 const BUFFER_BYTES = 65_536;
@@ -79,7 +88,7 @@ function defaultsSection(options: BalancerOptions): string {
     // Downloads pass within the kernel: a quarter less of the balancer's CPU. Uploads gained nothing by it.
     "option splice-response",
     "retries 3",
-    `timeout connect ${options.connectMs ?? DEFAULT_CONNECT_MS}ms`,
+    `timeout connect ${connectMsOf(options)}ms`,
     `timeout check ${{ ...DEFAULT_CHECKS, ...options.checks }.timeoutMs}ms`,
     // Idleness is the nodes' business (site setting sftp.idleTimeoutMs, at most 24 h). Vanished peers are found by TCP.
     "timeout client 25h",
@@ -153,6 +162,7 @@ function adminSection(address: Address, options: BalancerOptions): string {
     "option httplog",
     // A node takes the client's own address from here, from its balancers only.
     "option forwardfor",
+    ...(options.adminTls === undefined ? [] : [`timeout connect ${ADMIN_TLS_CONNECT_MS}ms`]),
     "timeout http-request 10s",
     "timeout http-keep-alive 60s",
     // The first node that is up, always: an administrator then reads what was just written, without waiting for the

@@ -25,7 +25,12 @@ export const siteEndpointsSchema = z.looseObject({
   /** Each address that partners may use, where there are several: the balancers of a site in containers. */
   fronts: z.array(z.looseObject({ name: z.string(), sftp: address })).optional(),
   /** `url` answers while any node is up. */
-  admin: z.looseObject({ url: z.string(), tokenFile: z.string() }),
+  admin: z.looseObject({
+    url: z.string(),
+    tokenFile: z.string(),
+    /** Where the admin ports speak HTTPS: the authority that signed their certificates, in PEM. */
+    caFile: z.string().optional(),
+  }),
   nodes: z.array(node),
   /** These five are absent where they don't run (`--standalone`; Prometheus where it isn't installed; profiles). */
   etcd: z.looseObject({ endpoints: z.array(z.string()), pid: z.int().nullable() }).optional(),

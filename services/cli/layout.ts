@@ -1,4 +1,5 @@
 import { join, resolve } from "node:path";
+import type { KeyPair } from "./container/certificates.js";
 
 export const DEFAULT_DIRECTORY = ".longshore";
 
@@ -12,6 +13,14 @@ export interface SiteLayout {
   readonly knownHosts: string;
   readonly adminToken: string;
   readonly clusterKey: string;
+  /** With `up --tls`: the site's authority, and the certificate of its admin ports. */
+  readonly tls: {
+    readonly directory: string;
+    readonly authority: KeyPair;
+    readonly admin: KeyPair;
+    /** The same certificate and key in one file, as HAProxy reads them. */
+    readonly balancer: string;
+  };
   /** Credentials of the accounts that `up` made, a directory each. */
   readonly accounts: string;
   readonly storage: string;
@@ -37,6 +46,12 @@ export function siteLayout(directory: string): SiteLayout {
     knownHosts: at("known_hosts"),
     adminToken: at("secrets", "admin-token"),
     clusterKey: at("secrets", "cluster-key"),
+    tls: {
+      directory: at("tls"),
+      authority: { certificate: at("tls", "ca.pem"), key: at("tls", "ca.key") },
+      admin: { certificate: at("tls", "admin.pem"), key: at("tls", "admin.key") },
+      balancer: at("tls", "balancer.pem"),
+    },
     accounts: at("accounts"),
     storage: at("storage"),
     etcd: at("etcd"),

@@ -35,25 +35,45 @@ export function adminAccess(options: SiteOptions, env: NodeJS.ProcessEnv = proce
   const tokenFile = options.tokenFile ?? (env.LONGSHORE_TOKEN_FILE || undefined);
   if (url !== undefined) {
     if (tokenFile === undefined) throw new CliError(EXIT.usage, "--url needs --token-file (or LONGSHORE_TOKEN_FILE)");
-    const caFile = options.caFile ?? (env.LONGSHORE_CA_FILE || undefined);
-    const token = readToken(tokenFile);
-    return { urls: [url], token, ...(caFile === undefined ? {} : { ca: readCa(caFile) }) };
+    return { urls: [url], token: readToken(tokenFile), ...caOf(undefined, options, env) };
   }
   const own = ownSite(options, env);
-  if (own !== undefined) return { urls: own.adminUrls, token: readToken(tokenFile ?? own.tokenFile) };
+  if (own !== undefined) return containerAccess(own, options, env);
   const endpoints = siteEndpoints(options, env);
   return {
     // The site's own address first; each node's, should HAProxy be what is down.
     urls: [...new Set([endpoints.admin.url, ...endpoints.nodes.map((node) => node.adminUrl)])],
     token: readToken(tokenFile ?? endpoints.admin.tokenFile),
+    ...caOf(endpoints.admin.caFile, options, env),
   };
+}
+
+/** How to reach the admin API of a site in containers from one of them. */
+export function containerAccess(
+  site: FoundSite,
+  options: SiteOptions = {},
+  env: NodeJS.ProcessEnv = process.env,
+): AdminAccess {
+  const tokenFile = options.tokenFile ?? (env.LONGSHORE_TOKEN_FILE || undefined);
+  const token = readToken(tokenFile ?? site.tokenFile);
+  return { urls: site.adminUrls, token, ...caOf(site.caFile, options, env) };
+}
+
+/** The authority that https addresses are checked against: as told, else the site's own. */
+function caOf(own: string | undefined, options: SiteOptions, env: NodeJS.ProcessEnv): Pick<AdminAccess, "ca"> {
+  const file = options.caFile ?? (env.LONGSHORE_CA_FILE || own);
+  return file === undefined ? {} : { ca: readCa(file) };
 }
 
 function readCa(file: string): string {
   try {
     return readFileSync(file, "utf8");
   } catch (error) {
-    throw new CliError(EXIT.usage, `--ca-file: ${messageOf(error)}`, error);
+    throw new CliError(
+      EXIT.usage,
+      `the authority's certificate (--ca-file, LONGSHORE_CA_FILE) can't be read: ${messageOf(error)}`,
+      error,
+    );
   }
 }
 

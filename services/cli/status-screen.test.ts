@@ -38,8 +38,28 @@ test("each fault is named with its node", () => {
   const cases: [object[], object, RegExp][] = [
     [[node(1), node(2, { state: "draining", reasons: ["an operator wished it"] })], {}, /^node-2: draining \(an op/],
     [[node(1), node(2, { revision: 39 })], {}, /^node-2: has revision 39 in force, not 40/],
+    [
+      [node(1), node(2)],
+      { clocksOff: [{ name: "node-2", offsetMs: -3_600_400 }] },
+      /^node-2: its clock is 3600 s behind the site's: keep it by NTP$/,
+    ],
     [[node(1), node(2, { hash: "other" })], {}, /^node-2: .*hash mismatch/],
     [[node(1), node(2, { version: "1.1.0" })], {}, /different versions: 1\.0\.0, 1\.1\.0/],
+    [
+      [node(1), node(2, { certificates: [{ use: "admin", notAfter: Date.now() + 86_400_000 * 5 }] })],
+      {},
+      /^node-2: its certificate \(admin\) ends on \d{4}-/,
+    ],
+    [
+      [node(1, { certificates: [{ use: "etcd-client", notAfter: Date.now() - 1 }] })],
+      {},
+      /^node-1: its certificate \(etcd-client\) ended on/,
+    ],
+    [
+      [node(1), node(2)],
+      { config: { revision: 40, hash: "abc", otherCertificates: [{ node: "node-2", use: "admin" }] } },
+      /^node-2: has another certificate \(admin\) than node-1/,
+    ],
     [[node(2)], {}, /^node-1: ready, isn't among the nodes/],
     [[node(1)], { nodesBehindMs: 9_000 }, /9 s ago/],
     [

@@ -18,6 +18,7 @@ const nodeSchema = z.looseObject({
       bytesPerSecond: z.number().default(0),
     })
     .prefault({}),
+  certificates: z.array(z.looseObject({ use: z.string(), notAfter: z.number() })).default([]),
 });
 export const statusSchema = z.looseObject({
   node: z.looseObject({
@@ -36,16 +37,21 @@ export const statusSchema = z.looseObject({
     lagMs: z.number().default(0),
     faults: z.array(z.looseObject({ key: z.string(), path: z.string(), message: z.string() })).default([]),
     trouble: z.string().nullish(),
+    otherCertificates: z.array(z.looseObject({ node: z.string(), use: z.string() })).default([]),
   }),
   /** Who holds an elected office, where the site has one. */
   coordinator: z.looseObject({ node: z.string().optional(), name: z.string().optional() }).nullish(),
   nodes: z.array(nodeSchema),
+  clocksOff: z.array(z.looseObject({ name: z.string(), offsetMs: z.number() })).default([]),
   nodesBehindMs: z.number().default(0),
 });
 export type SiteStatus = z.infer<typeof statusSchema>;
 
 /** What is heard of each node comes about once a second; older than this is worth a word. */
 const OLD_MS = 5_000;
+/** As the alert LongshoreCertificateExpires. */
+const ENDS_SOON_DAYS = 21;
+const DAY_MS = 86_400_000;
 
 /** The site on one screen: what is up, what runs, whether the configuration is the same everywhere, what is wrong. Pure. */
 export function statusScreen(status: SiteStatus): string {
@@ -86,7 +92,7 @@ export function statusScreen(status: SiteStatus): string {
 }
 
 /** In words, worst first: what an operator should look at. Pure. */
-export function faultsOf(status: SiteStatus): string[] {
+export function faultsOf(status: SiteStatus, now = Date.now()): string[] {
   const { node, config, nodes, nodesBehindMs } = status;
   const faults: string[] = [];
   if (!node.leaseUsable) faults.push(`${node.name}: no quorum of the coordination store`);
@@ -104,10 +110,27 @@ export function faultsOf(status: SiteStatus): string[] {
       faults.push(`${each.name}: has another configuration than ${node.name} at the same revision (hash mismatch)`);
     }
   }
+  for (const { node: name, use } of config.otherCertificates) {
+    faults.push(`${name}: has another certificate (${use}) than ${node.name} for the same names: an old file?`);
+  }
+  for (const each of nodes) {
+    for (const { use, notAfter } of each.certificates) {
+      const days = Math.floor((notAfter - now) / DAY_MS);
+      if (days >= ENDS_SOON_DAYS) continue;
+      const when = new Date(notAfter).toISOString().slice(0, 10);
+      faults.push(`${each.name}: its certificate (${use}) ${days < 0 ? "ended on" : "ends on"} ${when}`);
+    }
+  }
   for (const { key, path, message } of config.faults) {
     faults.push(`${key}${path === "" ? "" : ` ${path}`}: ${message}; the last good configuration stays in force`);
   }
   if (config.trouble != null) faults.push(`${node.name}: the configuration can't be read: ${config.trouble}`);
+  for (const { name, offsetMs } of status.clocksOff) {
+    const seconds = Math.round(Math.abs(offsetMs) / 1_000);
+    faults.push(
+      `${name}: its clock is ${seconds} s ${offsetMs > 0 ? "ahead of" : "behind"} the site's: keep it by NTP`,
+    );
+  }
   const versions = new Set(nodes.map(({ version }) => version));
   if (versions.size > 1) faults.push(`the nodes run different versions: ${[...versions].join(", ")}`);
   if (nodesBehindMs > OLD_MS) faults.push(`the nodes were last heard of ${Math.round(nodesBehindMs / 1_000)} s ago`);

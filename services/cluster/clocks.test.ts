@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { clockAgrees, clockCorrectionMs } from "./clocks.js";
+import { clockAgrees, clockCorrectionMs, clocksOff } from "./clocks.js";
 
 const NOW = 1_800_000_000_000;
 const HOUR = 3_600_000;
@@ -42,4 +42,11 @@ test("a node whose clock is an hour off goes by the others; they don't go by it"
 test("two nodes that disagree meet in the middle", () => {
   const two = wall(NOW, NOW + HOUR);
   assert.equal(NOW + clockCorrectionMs(two, "n0"), NOW + HOUR + clockCorrectionMs(two, "n1"));
+});
+
+test("the node that is off is named with how far and which way, and no other", () => {
+  const named = (...at: number[]) => wall(...at).map((each) => ({ ...each, name: each.id }));
+  assert.deepEqual(clocksOff(named(NOW, NOW - HOUR, NOW + 900)), [{ name: "n1", offsetMs: -HOUR }]);
+  assert.deepEqual(clocksOff(named(NOW, NOW + 4_000, NOW)), []);
+  assert.deepEqual(clocksOff(named(NOW)), []);
 });

@@ -22,11 +22,32 @@ export function clockAgrees(members: readonly Pick<NodeRecord, "id" | "at">[], o
  * where the clocks agree, or this node isn't among the members.
  */
 export function clockCorrectionMs(members: readonly Pick<NodeRecord, "id" | "at">[], ownId: string): number {
-  const own = members.find(({ id }) => id === ownId);
-  if (own === undefined) return 0;
+  const offset = clockOffsetMs(members, ownId);
+  return Math.abs(offset) < TOLERANCE_MS ? 0 : -offset;
+}
+
+/**
+ * How far a node's clock is ahead of the site's, the median of all nodes' clocks; negative: behind. To the age of the
+ * heartbeats, about a second. 0 where the node isn't among the members.
+ */
+export function clockOffsetMs(members: readonly Pick<NodeRecord, "id" | "at">[], id: string): number {
+  const node = members.find((each) => each.id === id);
+  if (node === undefined) return 0;
   const [lower, upper] = middle(members.map(({ at }) => at));
-  const correction = (upper + lower) / 2 - own.at;
-  return Math.abs(correction) < TOLERANCE_MS ? 0 : correction;
+  return node.at - (upper + lower) / 2;
+}
+
+export interface ClockOff {
+  readonly name: string;
+  /** Positive: ahead. */
+  readonly offsetMs: number;
+}
+
+/** The nodes whose clocks are off by more than heartbeats explain. Of two nodes that disagree, each is as wrong as the other. */
+export function clocksOff(members: readonly Pick<NodeRecord, "id" | "name" | "at">[]): ClockOff[] {
+  return members
+    .map(({ id, name }) => ({ name, offsetMs: clockOffsetMs(members, id) }))
+    .filter(({ offsetMs }) => Math.abs(offsetMs) >= TOLERANCE_MS);
 }
 
 /** The two middle ones; of an odd number, the one twice. There is at least one. */

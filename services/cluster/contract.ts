@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { Lease } from "#coordination/contract.js";
+import { type NodeCertificate, nodeCertificateSchema } from "./certificates.js";
 
 /**
  * `joining`: not all parts are up yet. `ready`: takes partners. `draining`: takes no new ones, runs on for those it has.
@@ -41,6 +42,7 @@ export interface Heartbeat {
   readonly load: NodeLoad;
   /** Ids of the cluster keys that it has, the one that it seals with first. */
   readonly sealKeys?: readonly string[];
+  readonly certificates?: readonly NodeCertificate[];
 }
 
 /** `nodes/<id>` in the store. Not strict: during an upgrade newer nodes say more than older ones know. */
@@ -59,6 +61,7 @@ export const nodeRecordSchema = z.object({
   lagMs: z.number(),
   load: z.object({ sessions: z.number(), transfers: z.number(), bytesPerSecond: z.number() }),
   sealKeys: z.array(z.string()).optional(),
+  certificates: z.array(nodeCertificateSchema).optional(),
   /** Wall clock of the node, milliseconds since 1970. */
   at: z.number(),
 });

@@ -300,7 +300,7 @@ class Member implements Membership {
 
   #record(incarnation: string): string {
     const { id, name, slot, labels, version, addresses } = this.#identity;
-    const { state, reasons, revision, hash, lagMs, load, sealKeys } = this.#options.heartbeat();
+    const { state, reasons, revision, hash, lagMs, load, sealKeys, certificates } = this.#options.heartbeat();
     const record: NodeRecord = {
       id,
       name,
@@ -316,6 +316,7 @@ class Member implements Membership {
       lagMs: Math.round(lagMs),
       load,
       ...(sealKeys === undefined ? {} : { sealKeys: [...sealKeys] }),
+      ...(certificates === undefined ? {} : { certificates: [...certificates] }),
       at: Date.now(),
     };
     return JSON.stringify(record);

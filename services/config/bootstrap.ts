@@ -15,6 +15,7 @@ import {
   openHostKey,
   sealHostKey,
 } from "./host-keys.js";
+import { encodeValue } from "./kinds.js";
 import { siteSchema } from "./schema.js";
 import { writeConfig } from "./write.js";
 
@@ -84,7 +85,7 @@ function creation(missing: Missing, made: ReadonlyMap<HostKeyKind, string>, opti
     apply.push({ put: key, value });
   };
   if (missing.site) {
-    create(keys.site, JSON.stringify(siteSchema.parse({ id: randomUUID(), name: options.siteName })));
+    create(keys.site, encodeValue("site", siteSchema.parse({ id: randomUUID(), name: options.siteName })));
   }
   for (const kind of missing.hostKeys) {
     create(hostKeyPath(kind), sealHostKey(kind, made.get(kind) ?? "", options.clusterKey));

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { keys } from "#coordination/keys.js";
 import { decodeValue, encodeValue, isNewerForm, kindOf } from "./kinds.js";
-import { formFields, MIGRATIONS, type Migrations, toOurForm } from "./migrations.js";
+import { FIELDS_ADDED, formFields, MIGRATIONS, type Migrations, toOurForm } from "./migrations.js";
 
 /** As a later version would have it: `alias` became `description`, then `limit` became `maxSessions`. */
 const later: Migrations = {
@@ -38,6 +38,18 @@ test("a newer form is read if it says that we may: what we don't know is passed 
   assert.throws(() => decodeValue("group", "g", '{"schema":2,"readableBy":2,"name":"g"}'), /form 2/);
 });
 
+test("settings with more fields: a node of the version before reads what the next one writes", () => {
+  const next: Migrations = { ...MIGRATIONS, site: [FIELDS_ADDED] };
+  const id = "0f8e7d6c-1111-4222-8333-444455556666";
+  const written = JSON.stringify({ ...formFields("site", next, { site: 1 }), id, name: "s", ledger: { kept: true } });
+  assert.equal(decodeValue("site", "", written)?.name, "s");
+  assert.throws(() => decodeValue("site", "", JSON.stringify({ id, name: "s", ledger: {} })), /ledger/);
+  const misread = JSON.stringify({ ...formFields("site", next), id, name: "s" });
+  assert.throws(() => decodeValue("site", "", misread), /form 2/);
+  // And what it wrote itself, the next one brings up.
+  assert.equal(decodeValue("site", "", JSON.stringify({ id, name: "s" }), next)?.name, "s");
+});
+
 test("an unknown field of our own form is refused", () => {
   assert.throws(() => decodeValue("account", "ann", '{"name":"ann","shell":"x"}'), /shell/);
   assert.throws(() => decodeValue("account", "ann", '{"schema":1,"name":"ann","shell":"x"}'), /shell/);
@@ -58,6 +70,8 @@ test("nonsense about forms is refused", () => {
 test("the first form isn't spelled out, a later one is", () => {
   assert.deepEqual(formFields("group"), {});
   assert.deepEqual(formFields("group", later), { schema: 3 });
+  assert.deepEqual(formFields("group", later, { group: 2 }), { schema: 3, readableBy: 2 });
+  assert.deepEqual(formFields("account", later, { group: 2 }), {});
   assert.equal(
     JSON.parse(encodeValue("account", { name: "a", enabled: true, publicKeys: [], groups: [], folders: [] })).schema,
     undefined,

@@ -24,6 +24,18 @@ export const MIGRATIONS: Migrations = {
   administrator: [],
 };
 
+/** A step for a form that only has more fields than the one before. */
+export const FIELDS_ADDED: Migration = (old) => ({ ...old });
+
+/** The oldest form that reads each kind as we write it, where that isn't our own form: `readableBy` of what we write. */
+export type ReadableBy = Readonly<Partial<Record<Kind, number>>>;
+
+/**
+ * To add a field that older nodes may pass over: one FIELDS_ADDED in MIGRATIONS, and here the form that they know. Without
+ * the step a node of the version before would take the entry for a damaged one, and no change would reach it any more.
+ */
+export const READABLE_BY: ReadableBy = {};
+
 export type Form =
   /** `tolerant`: it is of a newer form; unknown fields are passed over. */
   | { readonly readable: true; readonly fields: Readonly<Record<string, unknown>>; readonly tolerant: boolean }
@@ -58,9 +70,14 @@ export function ourForm(kind: Kind, migrations: Migrations = MIGRATIONS): number
 }
 
 /** The form in which we write, as fields of the entry; form 1 isn't spelled out, so that the first version reads it. */
-export function formFields(kind: Kind, migrations: Migrations = MIGRATIONS): { schema?: number } {
+export function formFields(
+  kind: Kind,
+  migrations: Migrations = MIGRATIONS,
+  readable: ReadableBy = READABLE_BY,
+): { schema?: number; readableBy?: number } {
   const ours = ourForm(kind, migrations);
-  return ours === 1 ? {} : { schema: ours };
+  const readableBy = readable[kind] ?? ours;
+  return ours === 1 ? {} : { schema: ours, ...(readableBy < ours ? { readableBy } : {}) };
 }
 
 function isForm(value: unknown): value is number {

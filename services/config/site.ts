@@ -6,7 +6,7 @@ import { foundRevision } from "./accounts.js";
 import { addressRulesFaults } from "./check.js";
 import { faultsOf, InvalidConfigError, StaleRevisionError } from "./errors.js";
 import type { ChangeNote } from "./history.js";
-import { decodeValue, encodeValue } from "./kinds.js";
+import { decodeValue, encodeValue, isNewerForm, NEWER_FORM } from "./kinds.js";
 import { type Site, siteSchema } from "./schema.js";
 import { expectationOf, writeConfig } from "./write.js";
 
@@ -28,12 +28,12 @@ export interface SiteSettings {
 
 export function createSiteSettings(options: { readonly coordination: Coordination }): SiteSettings {
   const { coordination } = options;
-  const get = async (): Promise<StoredSite> => {
+  const get = async (): Promise<StoredSite & { readonly newer: boolean }> => {
     const entry = await coordination.get(keys.site);
     if (entry === undefined) throw new LongshoreError("not-found", "the site has no settings yet");
     try {
       const site = decodeValue("site", "", entry.value);
-      if (site !== undefined) return { site, revision: entry.modRevision };
+      if (site !== undefined) return { site, revision: entry.modRevision, newer: isNewerForm("site", entry.value) };
     } catch (error) {
       if (!(error instanceof ZodError)) throw new LongshoreError("io", "the site's settings can't be read", error);
       throw new InvalidConfigError("the site's settings aren't valid in the store", faultsOf(error));
@@ -41,13 +41,17 @@ export function createSiteSettings(options: { readonly coordination: Coordinatio
     throw new LongshoreError("io", "the site's settings can't be read");
   };
   return {
-    get,
+    async get() {
+      const { site, revision } = await get();
+      return { site, revision };
+    },
     async put(input, expected, note) {
       const parsed = siteSchema.safeParse(input);
       if (!parsed.success) throw new InvalidConfigError("the settings aren't valid", faultsOf(parsed.error));
       const site = parsed.data;
       const before = await get();
       if (before.revision !== expected) throw new StaleRevisionError("the site's settings", before.revision);
+      if (before.newer) throw new InvalidConfigError("the settings can't be written here", [NEWER_FORM]);
       if (site.id !== before.site.id) {
         throw new InvalidConfigError("the settings aren't valid", [{ path: "id", message: "can't be changed" }]);
       }

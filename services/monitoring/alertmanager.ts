@@ -54,6 +54,9 @@ export function renderAlertmanager(options: AlertmanagerOptions): string {
       ),
       inhibit("LongshoreConfigInvalid", ["LongshoreConfigLag", "LongshoreConfigBehind"], ["site", "node"]),
       inhibit("LongshoreNodeCutOff", ["LongshoreConfigLag", "LongshoreStoreErrors"], ["site", "node"]),
+      inhibit("LongshoreCertificateExpired", ["LongshoreCertificateExpires"], ["site", "node", "use"]),
+      inhibit("LongshoreAuditSpoolNearlyFull", ["LongshoreAuditNotShipped"], ["site", "node"]),
+      inhibit("LongshoreStorageUnhealthy", ["LongshoreAuditNotShipped"], ["site", "node"]),
       inhibit("LongshoreStorageFilling", ["LongshoreStorageNearlyFull"], ["site"]),
     ],
     receivers: [

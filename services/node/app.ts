@@ -3,7 +3,8 @@ import { readPair } from "#admin/certificate.js";
 import { type Admin, createAdmin } from "#admin/server.js";
 import { createBackups } from "#backup/backup.js";
 import { watchApplying, watchLastBackup } from "#backup/watch.js";
-import { clockAgrees } from "#cluster/clocks.js";
+import { otherCertificates } from "#cluster/certificates.js";
+import { clockAgrees, clockOffsetMs } from "#cluster/clocks.js";
 import type { Heartbeat, NodeIdentity } from "#cluster/contract.js";
 import { createCoordinator } from "#cluster/coordinator.js";
 import { NodeConflictError } from "#cluster/errors.js";
@@ -29,6 +30,8 @@ import { createMetrics } from "#observe/metrics.js";
 import { NATIVE_CRYPTO_MEND, nativeCrypto } from "#protocols/sftp/native.js";
 import type { Store } from "#storage/contract.js";
 import { createNodeAudit } from "./audit.js";
+import { createNodeCertificates } from "./certificates.js";
+import { watchOwnClock } from "./clock-watch.js";
 import { measured, openCoordination } from "./coordination.js";
 import { createDataPath, type DataPath, openStore } from "./data-path.js";
 import { hashInForce, isMismatch } from "./drift.js";
@@ -110,9 +113,18 @@ export function createApp(settings: NodeSettings): App {
     const status = config.status();
     return { ...status, hash: hashInForce(status.hash, { clusterKeys: sealKeys().toSorted().join() }) };
   };
+  const certificates = createNodeCertificates(settings, () => admin.certificate());
   const heartbeat = (): Heartbeat => {
     const { revision, hash, lagMs } = configStatus();
-    return { ...state.now(), revision, hash, lagMs, load: load.now(), sealKeys: sealKeys() };
+    return {
+      ...state.now(),
+      revision,
+      hash,
+      lagMs,
+      load: load.now(),
+      sealKeys: sealKeys(),
+      certificates: certificates(),
+    };
   };
   const membership = createMembership({ coordination, identity, heartbeat, logger });
   const storage = createStorageWatch({
@@ -194,6 +206,7 @@ export function createApp(settings: NodeSettings): App {
       leaseUsable: () => membership.usable(),
       config: configStatus,
       sealKeys,
+      certificates,
       load: () => load.now(),
       clients: () => dataPath?.clients() ?? [],
       storage: () => storage.health(),
@@ -230,7 +243,9 @@ export function createApp(settings: NodeSettings): App {
     connections: () => dataPath?.connections() ?? { authenticated: 0, unauthenticated: 0 },
     configRevision: () => config.status().revision,
     configHash: () => configStatus().hash,
-    configMismatch: () => isMismatch(configStatus(), members.list()),
+    configMismatch: () =>
+      isMismatch(configStatus(), members.list()) || otherCertificates(certificates(), members.list()).length > 0,
+    certificates,
     configLagMs: () => config.status().lagMs,
     configInvalid: () => config.status().faults.length > 0,
     configSnapshotAge: () => keeper?.ageSeconds(),
@@ -238,6 +253,7 @@ export function createApp(settings: NodeSettings): App {
     leaseUsable: () => membership.usable(),
     state: () => state.now().state,
     members: () => members.list().map((member) => member.state),
+    clockOffsetMs: () => clockOffsetMs(members.list(), identity.id),
     storageFreeBytes: () => storage.health()?.freeBytes,
     storageSizeBytes: () => storage.health()?.totalBytes,
     storageHealthy: () => storage.health()?.healthy ?? false,
@@ -271,6 +287,7 @@ export function createApp(settings: NodeSettings): App {
       // Another node has a newer configuration than we heard of: our watch missed it, or will tell any moment.
       if (nodes.some((each) => each.revision > config.status().revision)) config.refresh();
     });
+    ends.push(watchOwnClock({ members, id: identity.id, name: identity.name, audit, logger }));
     members.start();
 
     ends.push(() => keeper?.stop());

@@ -60,8 +60,11 @@ export interface DataPath {
   stop(): Promise<void>;
 }
 
-/** A client that puts many files has short gaps between them: only so long a silence means that it is done. */
-const QUIET_MS = 500;
+/**
+ * A client that logs in, looks around and puts many files has gaps of a round trip or two between its requests: only so long a
+ * silence means that it is done.
+ */
+const QUIET_MS = 1_000;
 const DRAIN_TICK_MS = 50;
 /** A commit that hangs on the store must not hang the process's end: recovery finishes it. */
 const LAST_COMMITS_MS = 10_000;
@@ -145,11 +148,8 @@ export function createDataPath(options: DataPathOptions): DataPath {
     async drain(mostMs, signal) {
       await listener.close();
       const until = monotonicMs() + mostMs;
-      let quietSince: number | undefined;
       while (!signal.aborted && monotonicMs() < until && (server?.connections() ?? 0) > 0) {
-        if (transfers.running > 0) quietSince = undefined;
-        else quietSince ??= monotonicMs();
-        if (quietSince !== undefined && monotonicMs() - quietSince >= QUIET_MS) break;
+        if (transfers.running === 0 && server?.busy(QUIET_MS) !== true) break;
         await pause(DRAIN_TICK_MS, signal);
       }
       if (transfers.running > 0)

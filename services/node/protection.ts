@@ -67,7 +67,13 @@ export function createProtection(options: ProtectionOptions): Protection {
     logger,
   });
   const known = createKnownAddresses({ coordination, logger });
-  const guard = createGuard({ config, verifier: createVerifier({ config, logger }), security, known, observer });
+  const guard = createGuard({
+    config,
+    verifier: createVerifier({ config, now: () => security.now(), logger }),
+    security,
+    known,
+    observer,
+  });
 
   const verdictOn = (session: SessionFacts): { readonly reason: SessionEnd; readonly detail: string } | undefined => {
     if (security.bannedBy(session.address) !== undefined) return { reason: "banned", detail: "the address is banned" };

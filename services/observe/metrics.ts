@@ -32,6 +32,8 @@ export interface Gauges {
   readonly configInvalid: () => boolean;
   /** Whether another node runs something else at the same revision. */
   readonly configMismatch: () => boolean;
+  /** The certificates in force: what for, and when they end, milliseconds since 1970. */
+  readonly certificates: () => readonly { readonly use: string; readonly notAfter: number }[];
   /** Seconds since the configuration on the node's own disk was last known to be current; undefined: none was kept. */
   readonly configSnapshotAge: () => number | undefined;
   /** When the site's last backup was made, in milliseconds since 1970; undefined: never, or not known. */
@@ -40,6 +42,8 @@ export interface Gauges {
   readonly state: () => string;
   /** The states of the nodes that live by the store's reckoning, as this node last heard. */
   readonly members: () => readonly string[];
+  /** How far this node's clock is ahead of the median of all nodes' clocks, in milliseconds; negative: behind. */
+  readonly clockOffsetMs: () => number;
   /** Bytes that an upload may still take; undefined: not known. */
   readonly storageFreeBytes: () => number | undefined;
   /** Of the volume; undefined: not known. */
@@ -177,6 +181,14 @@ export function createMetrics(options: MetricsOptions): Metrics {
     const members = gauges.members?.() ?? [];
     for (const state of labels.states) gauge.set({ state }, members.filter((each) => each === state).length);
   });
+  single(
+    "longshore_clock_offset_seconds",
+    "How far this node's clock is ahead of the median of all nodes' clocks.",
+    () => {
+      const offsetMs = gauges.clockOffsetMs?.();
+      return offsetMs === undefined ? undefined : offsetMs / 1_000;
+    },
+  );
   live("longshore_connections", "Partner connections open now.", ["phase"], (gauge) => {
     const { authenticated, unauthenticated } = gauges.connections?.() ?? { authenticated: 0, unauthenticated: 0 };
     gauge.set({ phase: "authenticated" }, authenticated);
@@ -194,8 +206,17 @@ export function createMetrics(options: MetricsOptions): Metrics {
     return lagMs === undefined ? undefined : lagMs / 1_000;
   });
   single("longshore_config_invalid", "1 while an entry in the store can't be used.", () => gauges.configInvalid?.());
-  single("longshore_config_mismatch", "1 while another node runs something else at the same revision.", () =>
+  single("longshore_config_mismatch", "1 while another node has another configuration or certificate.", () =>
     gauges.configMismatch?.(),
+  );
+  live(
+    "longshore_certificate_expiry_timestamp_seconds",
+    "When a certificate in force ends, since 1970.",
+    ["use"],
+    (gauge) => {
+      gauge.reset();
+      for (const { use, notAfter } of gauges.certificates?.() ?? []) gauge.set({ use }, notAfter / 1_000);
+    },
   );
   single("longshore_config_snapshot_age_seconds", "Since the configuration kept on disk was last known current.", () =>
     gauges.configSnapshotAge?.(),

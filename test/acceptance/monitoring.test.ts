@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
-import { basename } from "node:path";
+import { basename, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { ALERT_GROUPS } from "../../grafana/source/alerts.js";
 import { dashboardFiles, filledIn, queriesOf, readDashboard } from "../monitoring/files.js";
@@ -9,7 +9,7 @@ import { sftp } from "../support/clients/openssh.js";
 import { Partner } from "../support/clients/partner.js";
 import { failed, run, succeeded, until } from "../support/clients/run.js";
 import { ensurePackages } from "../support/packages.js";
-import { type Site, startSite } from "../support/site.js";
+import { longshore, type Site, startSite } from "../support/site.js";
 
 /**
  * Every query of every dashboard, and every alert, against a real Prometheus that scrapes a real site. A metric that was
@@ -33,7 +33,8 @@ describe("the monitoring of a site", { timeout: 300_000 }, () => {
   before(async () => {
     ensurePackages({ prometheus: "prometheus" });
     ensureClients("sftp");
-    site = await startSite({ prometheus: true });
+    // With TLS there are certificates to show.
+    site = await startSite({ prometheus: true, tls: true });
     prometheus = site.endpoints().prometheus?.url ?? "";
     // A rate needs a sample from before what happens.
     await until("all are scraped twice", async () => {
@@ -41,6 +42,10 @@ describe("the monitoring of a site", { timeout: 300_000 }, () => {
       return scraped.some(({ values }) => values.some(([, value]) => Number(value) >= 2));
     });
     await traffic();
+    const saved = join(site.directory, "backup");
+    const key = join(site.directory, "backup-key");
+    writeFileSync(key, "a passphrase of the test's own\n", { mode: 0o600 });
+    succeeded(await longshore(["backup", saved, "--key-file", key, "--dir", site.directory]));
   });
   after(() => site?.stop());
 

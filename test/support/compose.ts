@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type SiteEndpoints, siteEndpointsSchema } from "#cli/endpoints.js";
+import { ask } from "#cli/http.js";
 import { pullCable } from "./cable.js";
 import { bytes } from "./clients/content.js";
 import type { PartnerSite } from "./clients/partner.js";
@@ -73,6 +74,8 @@ export class ComposeSite implements PartnerSite {
   upMs = 0;
   #endpoints: SiteEndpoints | undefined;
   #token: string | undefined;
+  /** The authority behind the admin port, in PEM. */
+  #ca: string | undefined;
   #removed = false;
   /** What `stop` found in the logs; printed if a test failed. */
   #lastWords = "";
@@ -194,17 +197,20 @@ export class ComposeSite implements PartnerSite {
   /** The JSON that the admin API answers with. Throws with what it says unless the status is 2xx. */
   async admin(path: string, request: Omit<AdminRequest, "node"> = {}): Promise<unknown> {
     this.#token ??= succeeded(await this.exec("node-1", "cat", "/etc/longshore/node/admin-token")).stdout.trim();
-    const response = await fetch(new URL(path, `http://127.0.0.1:${this.env.LONGSHORE_ADMIN_PORT}`), {
-      method: request.method ?? "GET",
+    this.#ca ??= succeeded(await this.exec("node-1", "cat", "/etc/longshore/node/admin-ca.pem")).stdout;
+    const { method = "GET", body } = request;
+    const { status, body: answer } = await ask(new URL(path, `https://127.0.0.1:${this.env.LONGSHORE_ADMIN_PORT}`), {
+      method,
       headers: {
         authorization: `Bearer ${this.#token}`,
-        ...(request.body === undefined ? {} : { "content-type": "application/json" }),
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
       },
-      ...(request.body === undefined ? {} : { body: JSON.stringify(request.body) }),
-      signal: AbortSignal.timeout(10_000),
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      ca: this.#ca,
+      timeoutMs: 10_000,
     });
-    const text = await response.text();
-    if (!response.ok) throw new Error(`${request.method ?? "GET"} ${path} got ${response.status}: ${text}`);
+    const text = answer.toString("utf8");
+    if (status < 200 || status > 299) throw new Error(`${method} ${path} got ${status}: ${text}`);
     return text === "" ? undefined : (JSON.parse(text) as unknown);
   }
 

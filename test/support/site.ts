@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { LAST_RESORT } from "#balancer/template.js";
 import { type Endpoints, endpointsSchema } from "#cli/endpoints.js";
 import { EXIT } from "#cli/errors.js";
+import { ask } from "#cli/http.js";
 import { run } from "./clients/run.js";
 import { type Started, start, until } from "./processes.js";
 
@@ -31,6 +32,8 @@ export interface SiteOptions {
   readonly restart?: boolean;
   /** Default false: tests of metrics want it, the others their time. */
   readonly prometheus?: boolean;
+  /** HTTPS on the admin ports. Default false. */
+  readonly tls?: boolean;
   /** One node with the embedded store. Default false. */
   readonly standalone?: boolean;
   /** An existing directory; `stop` leaves it as it is. Default: a new one, removed by `stop`. */
@@ -173,14 +176,24 @@ export class Site {
   adminFetch(path: string, request: AdminRequest = {}): Promise<Response> {
     const { admin } = this.endpoints();
     const base = request.node === undefined ? admin.url : this.node(request.node).adminUrl;
+    const method = request.method ?? "GET";
+    const headers = {
+      authorization: `Bearer ${readFileSync(admin.tokenFile, "utf8").trim()}`,
+      ...(request.body === undefined ? {} : { "content-type": "application/json" }),
+      ...request.headers,
+    };
+    const body = request.body === undefined ? {} : { body: JSON.stringify(request.body) };
+    if (admin.caFile !== undefined) {
+      // Node 20's fetch takes no authorities of the caller's. The answer's headers aren't passed on.
+      const ca = readFileSync(admin.caFile, "utf8");
+      return ask(new URL(path, base), { method, headers, ...body, ca, timeoutMs: 30_000 }).then(
+        (answer) => new Response(answer.body.length === 0 ? null : answer.body, { status: answer.status }),
+      );
+    }
     return fetch(new URL(path, base), {
-      method: request.method ?? "GET",
-      headers: {
-        authorization: `Bearer ${readFileSync(admin.tokenFile, "utf8").trim()}`,
-        ...(request.body === undefined ? {} : { "content-type": "application/json" }),
-        ...request.headers,
-      },
-      ...(request.body === undefined ? {} : { body: JSON.stringify(request.body) }),
+      method,
+      headers,
+      ...body,
       signal: AbortSignal.timeout(30_000),
     });
   }
@@ -258,11 +271,19 @@ export class Site {
   }
 
   #upArguments(basePort: number): string[] {
-    const { nodes = 3, restart = true, prometheus = false, standalone = false, accounts = [] } = this.#options;
+    const {
+      nodes = 3,
+      restart = true,
+      prometheus = false,
+      standalone = false,
+      accounts = [],
+      tls = false,
+    } = this.#options;
     return [
       ...["up", "--json", "--dir", this.directory, "--base-port", String(basePort)],
       ...(standalone ? ["--standalone"] : ["--nodes", String(nodes)]),
       ...(restart ? [] : ["--no-restart"]),
+      ...(tls ? ["--tls"] : []),
       ...(prometheus ? [] : ["--no-prometheus"]),
       ...(accounts.length === 0 ? [] : ["--accounts", ...accounts]),
     ];

@@ -17,6 +17,7 @@ interface UpFlags {
   readonly nodes?: number;
   readonly basePort?: number;
   readonly standalone?: boolean;
+  readonly tls?: boolean;
   readonly restart: boolean;
   readonly prometheus: boolean;
   readonly accounts: string[];
@@ -36,6 +37,8 @@ export function addSiteCommands(program: Command): void {
       wholeNumber,
     )
     .option("--standalone", "one node with a store of its own: no etcd, no HAProxy, nothing to install")
+    .option("--tls", "HTTPS on the admin ports, with an authority of the site's own (default: as last time, else HTTP)")
+    .option("--no-tls", "HTTP on the admin ports again")
     .option("--no-restart", "leave a node that died as it is")
     .option("--no-prometheus", "without Prometheus")
     .option("--accounts <name...>", "accounts that the site shall have", [DEFAULT_ACCOUNT])
@@ -67,9 +70,10 @@ export function addSiteCommands(program: Command): void {
 }
 
 function upOptions(flags: UpFlags) {
-  const { restart, prometheus, accounts, nodes, basePort, standalone } = flags;
+  const { restart, prometheus, accounts, nodes, basePort, standalone, tls } = flags;
   const directory = siteDirectory(flags.dir);
-  const parsed = upOptionsSchema.safeParse({ directory, restart, prometheus, accounts, nodes, basePort, standalone });
+  const asked = { directory, restart, prometheus, accounts, nodes, basePort, standalone, tls };
+  const parsed = upOptionsSchema.safeParse(asked);
   if (parsed.success) return parsed.data;
   throw new CliError(EXIT.usage, z.prettifyError(parsed.error));
 }

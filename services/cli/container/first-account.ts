@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { CliError, EXIT } from "../errors.js";
 import { writeAtomically } from "../files.js";
 import { siteLayout } from "../layout.js";
-import { readToken } from "../site-access.js";
+import { containerAccess } from "../site-access.js";
 import { ensureAccounts } from "../up/accounts.js";
 import { answers, until } from "../wait.js";
 import type { FoundSite } from "./site-file.js";
@@ -18,10 +18,13 @@ export async function makeFirstAccount(site: FoundSite): Promise<string> {
   const layout = siteLayout(site.directory);
   const mark = join(layout.accounts, site.account, "made");
   if (existsSync(mark)) return `the account ${site.account} was made before`;
+  const access = containerAccess(site);
   let ready: string | undefined;
   const isReady = async () => {
     // The first that answers decides: a slot without a node takes its time to say nothing.
-    ready = await Promise.any(site.nodes.map(({ adminUrl }) => readyOrThrow(adminUrl))).catch(() => undefined);
+    ready = await Promise.any(site.nodes.map(({ adminUrl }) => readyOrThrow(adminUrl, access.ca))).catch(
+      () => undefined,
+    );
     return ready !== undefined;
   };
   if (!(await until(isReady, { timeoutMs: READY_MS, everyMs: 250 })) || ready === undefined) {
@@ -29,12 +32,12 @@ export async function makeFirstAccount(site: FoundSite): Promise<string> {
     throw new CliError(EXIT.unavailable, `no node was ready within ${READY_MS / 1000} s: ${where}`);
   }
   // Another node may still be starting, and would refuse a change.
-  await ensureAccounts({ urls: [ready], token: readToken(site.tokenFile) }, layout, [site.account]);
+  await ensureAccounts({ ...access, urls: [ready] }, layout, [site.account]);
   writeAtomically(mark, `${new Date().toISOString()}\n`);
   return `made the account ${site.account}`;
 }
 
-async function readyOrThrow(adminUrl: string): Promise<string> {
-  if (await answers(`${adminUrl}/health/ready`)) return adminUrl;
+async function readyOrThrow(adminUrl: string, ca: string | undefined): Promise<string> {
+  if (await answers(`${adminUrl}/health/ready`, ca)) return adminUrl;
   throw new Error("not ready");
 }

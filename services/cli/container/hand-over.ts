@@ -6,7 +6,7 @@ import type { SiteEndpoints } from "../endpoints.js";
 import { CliError, EXIT, messageOf } from "../errors.js";
 import { readIfThere, writeAtomically } from "../files.js";
 import { siteLayout } from "../layout.js";
-import { readToken } from "../site-access.js";
+import { containerAccess } from "../site-access.js";
 import { fetchHostKeys } from "../up/host-key-scan.js";
 import { accountCredentials, type Credentials, knownAccounts } from "../up/secrets.js";
 import { knownHosts } from "../up/ssh.js";
@@ -32,7 +32,7 @@ const nodesSchema = z.looseObject({ nodes: z.array(z.looseObject({ name: z.strin
 export async function handOver(site: FoundSite, to: HandOver): Promise<SiteEndpoints> {
   // Where no service of its own did: with a single node.
   await makeFirstAccount(site);
-  const access = { urls: site.adminUrls, token: readToken(site.tokenFile) };
+  const access = containerAccess(site);
   const { nodes: registered } = nodesSchema.parse(await askAdmin(access, "/api/v1/nodes"));
   const idOf = new Map(registered.map(({ name, id }) => [name, id]));
   const layout = siteLayout(site.directory);
@@ -49,7 +49,11 @@ export async function handOver(site: FoundSite, to: HandOver): Promise<SiteEndpo
   return {
     sftp: first.published,
     fronts: site.fronts.map(({ name, published }) => ({ name, sftp: published })),
-    admin: { url: site.adminUrl, tokenFile: files.path(["admin-token"]) },
+    admin: {
+      url: site.adminUrl,
+      tokenFile: files.path(["admin-token"]),
+      ...(access.ca === undefined ? {} : { caFile: files.write(["admin-ca.pem"], access.ca) }),
+    },
     nodes: site.nodes.flatMap(({ name, sftp, adminUrl }) => {
       const id = idOf.get(name);
       if (id === undefined) return [];

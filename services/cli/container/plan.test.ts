@@ -4,6 +4,7 @@ import { describe, test } from "node:test";
 import { environmentSchema, readEnvironment, readNodeEnvironment } from "./environment.js";
 import {
   addressOf,
+  adminNames,
   alertmanagerConfig,
   BALANCERS,
   balancerConfig,
@@ -85,6 +86,25 @@ describe("what containers are configured with", () => {
     });
   });
 
+  test("the admin API speaks TLS everywhere, with a certificate for each address that it is reached at", () => {
+    const env = readEnvironment({ LONGSHORE_NET: "198.18.10", LONGSHORE_SUBNET: "198.18.10.0/24" });
+    assert.match(
+      balancerConfig(env),
+      /listen admin\n {2}bind 0\.0\.0\.0:8080 ssl crt \/etc\/longshore\/balancer\/admin\.pem/,
+    );
+    assert.equal(balancerConfig(env).match(/ check-ssl verify required /g)?.length, 2 * SLOTS.length);
+    const { adminUrl, adminUrls } = siteFile(env);
+    const names = ["balancer", "node"] as const;
+    const good = new Set(names.flatMap((kind) => adminNames("198.18.10", kind)));
+    for (const url of [adminUrl, ...adminUrls]) {
+      const { protocol, hostname } = new URL(url);
+      assert.equal(protocol, "https:");
+      assert.ok(good.has(`IP:${hostname}`), hostname);
+    }
+    const [job] = JSON.parse(prometheusConfig(env)).scrape_configs;
+    assert.deepEqual(job.tls_config, { ca_file: "/etc/longshore/monitoring/admin-ca.pem" });
+  });
+
   test("a mail server's password is in no configuration", () => {
     const env = readEnvironment({
       LONGSHORE_ALERT_MAIL_TO: "a@example.net,b@example.net",
@@ -101,7 +121,7 @@ describe("what containers are configured with", () => {
     const site = siteFile(readEnvironment({ LONGSHORE_SFTP_PORT_2: "2300", COMPOSE_PROFILES: "monitoring" }));
     assert.deepEqual(site.fronts[1]?.published, { host: "127.0.0.1", port: 2300 });
     assert.deepEqual(site.fronts[1]?.inside, { host: "172.31.83.22", port: 2222 });
-    assert.equal(site.adminUrls[0], "http://172.31.83.21:8080");
+    assert.equal(site.adminUrls[0], "https://172.31.83.21:8080");
     assert.deepEqual(site.monitoring, { prometheus: "http://127.0.0.1:9090", alertmanager: "http://127.0.0.1:9093" });
     const named = siteFile(readEnvironment({ LONGSHORE_PUBLIC_HOST: "sftp.example.net" }));
     assert.equal(named.fronts[0]?.published.host, "sftp.example.net");

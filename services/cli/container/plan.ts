@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { z } from "zod";
-import { renderBalancer } from "#balancer/template.js";
+import { type BalancerOptions, renderBalancer } from "#balancer/template.js";
 import { type MailReceiver, renderAlertmanager } from "#monitoring/alertmanager.js";
 import { renderPrometheus } from "#monitoring/prometheus.js";
 import type { ContainerEnvironment, NodeEnvironment } from "./environment.js";
@@ -56,17 +56,37 @@ export const NODE_FILES = {
   etcdAuthority: join(DIRECTORY.node, "etcd-ca.pem"),
   etcdCertificate: join(DIRECTORY.node, "etcd-client.pem"),
   etcdKey: join(DIRECTORY.node, "etcd-client.key"),
+  /** Of the admin port: of all nodes one, so that a node that has another one is seen (drift). */
+  adminAuthority: join(DIRECTORY.node, "admin-ca.pem"),
+  adminCertificate: join(DIRECTORY.node, "admin.pem"),
+  adminKey: join(DIRECTORY.node, "admin.key"),
 } as const;
+
+/** Certificate and key in one file, as HAProxy reads them. */
+export const BALANCER_CERTIFICATE = join(DIRECTORY.balancer, "admin.pem");
+export const BALANCER_AUTHORITY = join(DIRECTORY.balancer, "admin-ca.pem");
+export const MONITORING_AUTHORITY = join(DIRECTORY.monitoring, "admin-ca.pem");
+
+/** What the nodes' and the balancers' certificate of the admin API is good for: inside, and as published on the host. */
+export function adminNames(net: string, kind: "node" | "balancer"): string[] {
+  const indices: readonly number[] = kind === "node" ? SLOTS : BALANCERS;
+  return [
+    ...indices.flatMap((index) => [`DNS:${kind}-${index}`, `IP:${addressOf(net, kind, index)}`]),
+    "DNS:localhost",
+    "IP:127.0.0.1",
+  ];
+}
 
 export const BALANCER_SCRIPT = join(DIRECTORY.balancer, "end-sessions.lua");
 /** HAProxy's own directory in its container; a tmpfs. */
 const BALANCER_SOCKET = "/run/haproxy/admin.sock";
 
-export function balancerConfig({ LONGSHORE_NET: net }: ContainerEnvironment): string {
+export function balancerOptions({ LONGSHORE_NET: net }: ContainerEnvironment): BalancerOptions {
   const anywhere = (port: number) => ({ host: "0.0.0.0", port });
-  return renderBalancer({
+  return {
     sftp: [anywhere(PORT.sftp)],
     admin: anywhere(PORT.admin),
+    adminTls: { caFile: BALANCER_AUTHORITY, certificateFile: BALANCER_CERTIFICATE },
     stats: { host: "127.0.0.1", port: PORT.balancerStats },
     metrics: anywhere(PORT.balancerMetrics),
     socket: BALANCER_SOCKET,
@@ -78,7 +98,11 @@ export function balancerConfig({ LONGSHORE_NET: net }: ContainerEnvironment): st
       adminPort: PORT.admin,
       agentPort: PORT.agent,
     })),
-  });
+  };
+}
+
+export function balancerConfig(env: ContainerEnvironment): string {
+  return renderBalancer(balancerOptions(env));
 }
 
 /** As the containers of Prometheus and Alertmanager see them. The rules' own tests lie beside them. */
@@ -91,6 +115,7 @@ export function prometheusConfig({ LONGSHORE_NET: net, LONGSHORE_SITE: site }: C
   return renderPrometheus({
     site,
     nodes: targets("node", SLOTS, "node", PORT.admin),
+    nodesTls: { caFile: MONITORING_AUTHORITY },
     balancers: targets("balancer", BALANCERS, "balancer", PORT.balancerMetrics),
     etcd: targets("etcd", MEMBERS, "etcd", PORT.etcdMetrics),
     prometheus: { host: "127.0.0.1", port: PORT.prometheus },
@@ -148,7 +173,11 @@ export function nodeSettings(env: NodeEnvironment): z.core.util.JSONType {
         },
     sftp: { host, port: PORT.sftp },
     ...(standalone ? {} : { balancers: BALANCERS.map((index) => addressOf(net, "balancer", index)) }),
-    admin: { host, port: PORT.admin },
+    admin: {
+      host,
+      port: PORT.admin,
+      tls: { certificateFile: NODE_FILES.adminCertificate, keyFile: NODE_FILES.adminKey },
+    },
     ...(standalone ? {} : { agent: { host, port: PORT.agent } }),
     adminTokenFile: NODE_FILES.adminToken,
     clusterKeyFile: NODE_FILES.clusterKey,
@@ -169,7 +198,7 @@ export function siteFile(env: ContainerEnvironment): ContainerSite {
   const profiles = env.COMPOSE_PROFILES.split(",").map((text) => text.trim());
   const host = publishedHost(env);
   const loopback = (port: number) => `http://127.0.0.1:${port}`;
-  const inside = (kind: "balancer" | "node", index: number) => `http://${addressOf(net, kind, index)}:${PORT.admin}`;
+  const inside = (kind: "balancer" | "node", index: number) => `https://${addressOf(net, kind, index)}:${PORT.admin}`;
   const nodes = (standalone ? [1] : SLOTS).map((slot) => ({
     name: `node-${slot}`,
     sftp: { host: addressOf(net, "node", slot), port: PORT.sftp },
@@ -194,7 +223,7 @@ export function siteFile(env: ContainerEnvironment): ContainerSite {
       inside: { host: address, port: PORT.sftp },
       ...(standalone ? {} : { metricsUrl: `http://${address}:${PORT.balancerMetrics}/metrics` }),
     })),
-    adminUrl: loopback(env.LONGSHORE_ADMIN_PORT),
+    adminUrl: `https://127.0.0.1:${env.LONGSHORE_ADMIN_PORT}`,
     // Each balancer, and each node should both be what is down.
     adminUrls: [
       ...(standalone ? [] : BALANCERS.map((index) => inside("balancer", index))),

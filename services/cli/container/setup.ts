@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { renderEndSessions } from "#balancer/end-sessions.js";
 import { CliError, EXIT } from "../errors.js";
@@ -9,18 +10,23 @@ import { ensureAuthority, ensureLeaf, type KeyPair } from "./certificates.js";
 import { type ContainerEnvironment, readEnvironment } from "./environment.js";
 import {
   addressOf,
+  adminNames,
   alertmanagerConfig,
+  BALANCER_AUTHORITY,
+  BALANCER_CERTIFICATE,
   BALANCER_SCRIPT,
   balancerConfig,
+  balancerOptions,
   DIRECTORY,
   MAIL_PASSWORD,
   MEMBERS,
+  MONITORING_AUTHORITY,
   NODE_FILES,
   prometheusConfig,
   siteFile,
 } from "./plan.js";
 import { checkFilled, checkPrivate, checkWritable } from "./rights.js";
-import { GRAFANA_PASSWORD_FILE, SITE_FILE, TOKEN_FILE } from "./site-file.js";
+import { CA_FILE, GRAFANA_PASSWORD_FILE, SITE_FILE, TOKEN_FILE } from "./site-file.js";
 
 /**
  * What has to be there before the first container of a site: secrets, certificates, configuration. Run before each start;
@@ -33,9 +39,8 @@ export async function setUp(env: NodeJS.ProcessEnv, say: (text: string) => void)
   const privateDirectories = [
     DIRECTORY.node,
     DIRECTORY.site,
-    ...(clustered
-      ? [DIRECTORY.authority, DIRECTORY.etcd, DIRECTORY.balancer, DIRECTORY.monitoring, DIRECTORY.grafana]
-      : []),
+    DIRECTORY.authority,
+    ...(clustered ? [DIRECTORY.etcd, DIRECTORY.balancer, DIRECTORY.monitoring, DIRECTORY.grafana] : []),
   ];
   checkWritable(DIRECTORY.storage, `LONGSHORE_STORAGE="${read.LONGSHORE_STORAGE}"`);
   if (read.LONGSHORE_ALERT_MAIL_USER !== undefined) checkFilled(MAIL_PASSWORD, "LONGSHORE_ALERT_MAIL_PASSWORD_FILE");
@@ -53,10 +58,11 @@ export async function setUp(env: NodeJS.ProcessEnv, say: (text: string) => void)
     );
   }
   makeSecrets(say);
+  makeAdminCertificates(read, say);
   if (clustered) {
     makeCertificates(read, say);
     replace(join(DIRECTORY.balancer, "haproxy.cfg"), balancerConfig(read), say);
-    replace(BALANCER_SCRIPT, renderEndSessions({}), say);
+    replace(BALANCER_SCRIPT, renderEndSessions(balancerOptions(read)), say);
     replace(join(DIRECTORY.monitoring, "prometheus.yml"), prometheusConfig(read), say);
     replace(join(DIRECTORY.monitoring, "alertmanager.yml"), alertmanagerConfig(read), say);
     shareSecret(join(DIRECTORY.grafana, "admin-password"), GRAFANA_PASSWORD_FILE, () => {
@@ -88,12 +94,32 @@ function shareSecret(file: string, name: string, make: () => string): void {
   if (readIfThere(shared) !== secret) writeAtomically(shared, secret);
 }
 
+function pair(directory: string, name: string): KeyPair {
+  return { certificate: join(directory, `${name}.pem`), key: join(directory, `${name}.key`) };
+}
+
+/** Of the admin API, with an authority of its own: what it signs opens nothing at etcd. */
+function makeAdminCertificates(env: ContainerEnvironment, say: (text: string) => void): void {
+  const { LONGSHORE_NET: net, LONGSHORE_STORE: store } = env;
+  const tell = (done: string | undefined) => done !== undefined && say(done);
+  const authority = pair(DIRECTORY.authority, "admin-ca");
+  tell(ensureAuthority(authority, "Longshore admin"));
+  const nodes = { certificate: NODE_FILES.adminCertificate, key: NODE_FILES.adminKey };
+  tell(ensureLeaf(nodes, authority, { name: "longshore-nodes", for: adminNames(net, "node"), server: true }));
+  copy(authority.certificate, NODE_FILES.adminAuthority);
+  copy(authority.certificate, join(DIRECTORY.site, CA_FILE));
+  if (store !== "etcd") return;
+  const balancers = pair(DIRECTORY.authority, "balancer-admin");
+  const names = adminNames(net, "balancer");
+  tell(ensureLeaf(balancers, authority, { name: "longshore-balancers", for: names, server: true }));
+  const both = readFileSync(balancers.certificate, "utf8") + readFileSync(balancers.key, "utf8");
+  if (readIfThere(BALANCER_CERTIFICATE) !== both) writeAtomically(BALANCER_CERTIFICATE, both);
+  copy(authority.certificate, BALANCER_AUTHORITY);
+  copy(authority.certificate, MONITORING_AUTHORITY);
+}
+
 /** Two authorities: with a node's certificate nobody can pass for a member of etcd. */
 function makeCertificates({ LONGSHORE_NET: net }: ContainerEnvironment, say: (text: string) => void): void {
-  const pair = (directory: string, name: string): KeyPair => ({
-    certificate: join(directory, `${name}.pem`),
-    key: join(directory, `${name}.key`),
-  });
   const tell = (done: string | undefined) => done !== undefined && say(done);
   const clients = pair(DIRECTORY.authority, "clients-ca");
   const peers = pair(DIRECTORY.authority, "peers-ca");

@@ -39,10 +39,12 @@ export interface FoundSite extends ContainerSite {
   /** Beside site.json. */
   readonly directory: string;
   readonly tokenFile: string;
+  readonly caFile: string;
 }
 
 export const SITE_FILE = "site.json";
 export const TOKEN_FILE = "admin-token";
+export const CA_FILE = "admin-ca.pem";
 export const GRAFANA_PASSWORD_FILE = "grafana-password";
 
 /** The site whose directory LONGSHORE_SITE_DIR names; undefined where it isn't set. Throws a CliError. */
@@ -56,5 +58,5 @@ export function containerSite(env: NodeJS.ProcessEnv): FoundSite | undefined {
   }
   const parsed = containerSiteSchema.safeParse(JSON.parse(text));
   if (!parsed.success) throw new CliError(EXIT.failed, `${file} is damaged: ${z.prettifyError(parsed.error)}`);
-  return { ...parsed.data, directory, tokenFile: join(directory, TOKEN_FILE) };
+  return { ...parsed.data, directory, tokenFile: join(directory, TOKEN_FILE), caFile: join(directory, CA_FILE) };
 }

@@ -5,7 +5,7 @@ import { z } from "zod";
 import type { Address } from "#lib/address.js";
 import { monotonicMs } from "#lib/clock.js";
 import { systemCode } from "#lib/errors.js";
-import { AdminError, askAdmin } from "../admin-client.js";
+import { type AdminAccess, AdminError, askAdmin } from "../admin-client.js";
 import { messageOf } from "../errors.js";
 import { fetchHostKeys } from "../up/host-key-scan.js";
 import { kindOfKey } from "../up/ssh-wire.js";
@@ -25,6 +25,8 @@ import { serverStates } from "./server-states.js";
 /** Where to look. What a kind of site hasn't got is empty. */
 export interface Patient {
   readonly token: string;
+  /** The authorities behind https addresses of nodes, in PEM. */
+  readonly ca?: string;
   readonly nodes: readonly { readonly name: string; readonly adminUrl: string; readonly expected: boolean }[];
   readonly fronts: readonly { readonly name: string; readonly address: Address }[];
   readonly balancers: readonly { readonly name: string; readonly metricsUrl: string }[];
@@ -39,7 +41,7 @@ const MAX_BANNER_BYTES = 1_024;
 /** Looks at everything at once; what doesn't answer is a fact like any other. Never rejects. */
 export async function gather(patient: Patient): Promise<Facts> {
   const [nodes, fronts, balancers, members] = await Promise.all([
-    Promise.all(patient.nodes.map((node) => lookAtNode(node, patient.token))),
+    Promise.all(patient.nodes.map((node) => lookAtNode(node, patient))),
     Promise.all(patient.fronts.map((front) => lookAtFront(front, patient))),
     Promise.all(patient.balancers.map(lookAtBalancer)),
     Promise.all(patient.members.map(lookAtMember)),
@@ -47,11 +49,16 @@ export async function gather(patient: Patient): Promise<Facts> {
   return { nodes, fronts, balancers, members, secrets: patient.secrets.map(lookAtSecret) };
 }
 
-async function lookAtNode(node: Patient["nodes"][number], token: string): Promise<NodeFacts> {
-  return { ...node, answer: await askStatus({ urls: [node.adminUrl], token }) };
+async function lookAtNode(node: Patient["nodes"][number], patient: Patient): Promise<NodeFacts> {
+  return { ...node, answer: await askStatus(accessTo(node.adminUrl, patient)) };
 }
 
-async function askStatus(access: { readonly urls: readonly string[]; readonly token: string }): Promise<NodeAnswer> {
+/** One node alone, whoever else could answer in its place. */
+function accessTo(adminUrl: string, { token, ca }: Pick<Patient, "token" | "ca">): AdminAccess {
+  return { urls: [adminUrl], token, ...(ca === undefined ? {} : { ca }) };
+}
+
+async function askStatus(access: AdminAccess): Promise<NodeAnswer> {
   const askedAt = Date.now();
   const start = monotonicMs();
   try {
@@ -138,12 +145,12 @@ function greet({ host, port }: Address, meanwhile: () => Promise<SeenClient[] | 
 }
 
 /** Clients without a login, by node; undefined where no node could be asked. */
-async function seenClients({ nodes, token }: Patient): Promise<SeenClient[] | undefined> {
+async function seenClients({ nodes, ...rest }: Patient): Promise<SeenClient[] | undefined> {
   const answers = await Promise.all(
     nodes.map(async ({ adminUrl }) => {
       try {
         const request = { timeoutMs: TIMEOUT_MS };
-        return connectionsSchema.parse(await askAdmin({ urls: [adminUrl], token }, "/api/v1/connections", request));
+        return connectionsSchema.parse(await askAdmin(accessTo(adminUrl, rest), "/api/v1/connections", request));
       } catch {
         return undefined;
       }

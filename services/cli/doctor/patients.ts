@@ -1,12 +1,12 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { systemCode } from "#lib/errors.js";
-import { askAdmin } from "../admin-client.js";
+import { type AdminAccess, askAdmin } from "../admin-client.js";
 import { PORT } from "../container/plan.js";
 import type { FoundSite } from "../container/site-file.js";
 import type { Endpoints } from "../endpoints.js";
 import { siteDirectory, siteLayout } from "../layout.js";
-import { adminAccess, ownSite, readToken, type SiteOptions, siteEndpoints } from "../site-access.js";
+import { adminAccess, containerAccess, ownSite, type SiteOptions, siteEndpoints } from "../site-access.js";
 import { nodeStatusSchema } from "./facts.js";
 import type { Patient } from "./gather.js";
 
@@ -17,29 +17,34 @@ const FIRST_NODES = 3;
 export async function findPatient(options: SiteOptions, env: NodeJS.ProcessEnv = process.env): Promise<Patient> {
   if (options.url !== undefined || (env.LONGSHORE_URL ?? "") !== "") return remotePatient(options, env);
   const own = ownSite(options, env);
-  if (own !== undefined) return containerPatient(own, readToken(options.tokenFile ?? own.tokenFile));
-  const endpoints = siteEndpoints(options, env);
-  const token = readToken((options.tokenFile ?? env.LONGSHORE_TOKEN_FILE) || endpoints.admin.tokenFile);
-  return localPatient(endpoints, siteDirectory(options.dir, env), token);
+  if (own !== undefined) return containerPatient(own, containerAccess(own, options, env));
+  return localPatient(siteEndpoints(options, env), siteDirectory(options.dir, env), adminAccess(options, env));
 }
 
 /** A site of `longshore up`. */
-function localPatient(endpoints: Endpoints, directory: string, token: string): Patient {
+function localPatient(endpoints: Endpoints, directory: string, access: AdminAccess): Patient {
   const { sftp, haproxy, etcd } = endpoints;
   const layout = siteLayout(directory);
   return {
-    token,
+    ...credentialsOf(access),
     nodes: endpoints.nodes.map(({ name, adminUrl }) => ({ name, adminUrl, expected: true })),
     fronts: [{ name: haproxy === undefined ? "node-1" : "haproxy", address: sftp }],
     balancers: haproxy === undefined ? [] : [{ name: "haproxy", metricsUrl: haproxy.metricsUrl }],
     members: (etcd?.endpoints ?? []).map((url) => ({ name: "etcd", healthUrl: `${url}/health` })),
-    secrets: [layout.root, layout.endpoints, layout.adminToken, layout.clusterKey, ...allBelow(layout.accounts)],
+    secrets: [
+      layout.root,
+      layout.endpoints,
+      layout.adminToken,
+      layout.clusterKey,
+      ...allBelow(layout.accounts),
+      ...allBelow(layout.tls.directory),
+    ],
   };
 }
 
-function containerPatient(site: FoundSite, token: string): Patient {
+function containerPatient(site: FoundSite, access: AdminAccess): Patient {
   return {
-    token,
+    ...credentialsOf(access),
     nodes: site.nodes.map(({ name, adminUrl }, index) => ({ name, adminUrl, expected: index < FIRST_NODES })),
     fronts: site.fronts.map(({ name, inside }) => ({ name, address: inside })),
     balancers: site.fronts.flatMap(({ name, metricsUrl }) => (metricsUrl === undefined ? [] : [{ name, metricsUrl }])),
@@ -55,15 +60,21 @@ function containerPatient(site: FoundSite, token: string): Patient {
 /** A site of which only the admin API is known: the nodes that it names. */
 async function remotePatient(options: SiteOptions, env: NodeJS.ProcessEnv): Promise<Patient> {
   const access = adminAccess(options, env);
+  // Nodes tell host and port; all of a site speak the same.
+  const scheme = new URL(access.urls[0] ?? "http:").protocol;
   const { nodes } = nodeStatusSchema.parse(await askAdmin(access, "/api/v1/status"));
   return {
-    token: access.token,
-    nodes: nodes.map(({ name, addresses }) => ({ name, adminUrl: `http://${addresses.admin}`, expected: true })),
+    ...credentialsOf(access),
+    nodes: nodes.map(({ name, addresses }) => ({ name, adminUrl: `${scheme}//${addresses.admin}`, expected: true })),
     fronts: [],
     balancers: [],
     members: [],
     secrets: [(options.tokenFile ?? env.LONGSHORE_TOKEN_FILE) || ""].filter((path) => path !== ""),
   };
+}
+
+function credentialsOf({ token, ca }: AdminAccess): Pick<Patient, "token" | "ca"> {
+  return { token, ...(ca === undefined ? {} : { ca }) };
 }
 
 /** Directories and files, but for public keys. */

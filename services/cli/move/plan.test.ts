@@ -4,7 +4,7 @@ import { EXIT } from "../errors.js";
 import type { SiteFile } from "../up/site-file.js";
 import { type Journal, type Mode, type MoveSituation, planMove, type Step } from "./plan.js";
 
-const standalone: SiteFile = { version: 1, site: "local", mode: "standalone", basePort: 4000, nodes: 1 };
+const standalone: SiteFile = { version: 1, site: "local", mode: "standalone", basePort: 4000, nodes: 1, tls: false };
 const cluster: SiteFile = { ...standalone, mode: "cluster", nodes: 3 };
 
 function situation(change: Partial<MoveSituation>): MoveSituation {

@@ -22,6 +22,8 @@ export const upOptionsSchema = z.strictObject({
     .optional(),
   /** One node with the embedded store, and nothing else. Absent: as last time. */
   standalone: z.boolean().optional(),
+  /** Whether the admin ports speak HTTPS. Absent: as last time, else not. */
+  tls: z.boolean().optional(),
   /** Whether a node that died is started again. etcd, HAProxy and Prometheus always are. */
   restart: z.boolean(),
   /** Whether Prometheus runs too, where it is installed. */

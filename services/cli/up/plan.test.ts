@@ -12,7 +12,7 @@ const options: UpOptions = {
   prometheus: true,
   accounts: ["partner"],
 };
-const past: SiteFile = { version: 1, site: "local", mode: "cluster", basePort: 4000, nodes: 5 };
+const past: SiteFile = { version: 1, site: "local", mode: "cluster", basePort: 4000, nodes: 5, tls: false };
 
 function plan(change: Partial<UpOptions> = {}) {
   const wanted = { ...options, ...change };
@@ -27,6 +27,13 @@ describe("what a site is, from the options and its past", () => {
   test("the next time: as it was, unless the command line says otherwise", () => {
     assert.deepEqual(decideSite(options, past), past);
     assert.deepEqual(decideSite({ ...options, nodes: 2, basePort: 5000 }, past), { ...past, nodes: 2, basePort: 5000 });
+  });
+
+  test("TLS stays on without saying so again, until it is switched off", () => {
+    const secured = decideSite({ ...options, tls: true }, undefined);
+    assert.equal(decideSite(options, secured).tls, true);
+    assert.equal(decideSite({ ...options, tls: false }, secured).tls, false);
+    assert.equal(decideSite(options, undefined).tls, false);
   });
 
   test("a standalone site stays one without saying so again", () => {

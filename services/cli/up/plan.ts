@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import { renderBalancer } from "#balancer/template.js";
+import { type BalancerOptions, renderBalancer } from "#balancer/template.js";
 import { ALERT_RULES, renderPrometheus } from "#monitoring/prometheus.js";
 import { CliError, EXIT } from "../errors.js";
 import type { SiteLayout } from "../layout.js";
@@ -69,6 +69,7 @@ export function decideSite(options: UpOptions, past: SiteFile | undefined): Site
     mode,
     basePort: options.basePort ?? past?.basePort ?? DEFAULT_BASE_PORT,
     nodes: standalone ? 1 : (options.nodes ?? past?.nodes ?? DEFAULT_NODES),
+    tls: options.tls ?? past?.tls ?? false,
   };
 }
 
@@ -140,7 +141,13 @@ export function nodeSettings(plan: SitePlan, node: PlannedNode): z.core.util.JSO
     sftp: { host: LOOPBACK, port: node.ports.sftp },
     // HAProxy connects from any address of the loopback network; nobody else can.
     ...(standalone ? {} : { balancers: ["127.0.0.0/8"] }),
-    admin: { host: LOOPBACK, port: node.ports.admin },
+    admin: {
+      host: LOOPBACK,
+      port: node.ports.admin,
+      ...(file.tls && {
+        tls: { certificateFile: layout.tls.admin.certificate, keyFile: layout.tls.admin.key },
+      }),
+    },
     agent: { host: LOOPBACK, port: node.ports.agent },
     adminTokenFile: layout.adminToken,
     clusterKeyFile: layout.clusterKey,
@@ -148,11 +155,14 @@ export function nodeSettings(plan: SitePlan, node: PlannedNode): z.core.util.JSO
   };
 }
 
-export function balancerConfig(plan: SitePlan): string {
+export function balancerOptions(plan: SitePlan): BalancerOptions {
   const at = (port: number) => ({ host: LOOPBACK, port });
-  return renderBalancer({
+  return {
     sftp: [at(plan.ports.sftp)],
     admin: at(plan.ports.admin),
+    ...(plan.file.tls && {
+      adminTls: { caFile: plan.layout.tls.authority.certificate, certificateFile: plan.layout.tls.balancer },
+    }),
     stats: at(plan.ports.haproxyStats),
     socket: HAPROXY_SOCKET,
     script: HAPROXY_SCRIPT,
@@ -163,7 +173,16 @@ export function balancerConfig(plan: SitePlan): string {
       adminPort: node.ports.admin,
       agentPort: node.ports.agent,
     })),
-  });
+  };
+}
+
+export function balancerConfig(plan: SitePlan): string {
+  return renderBalancer(balancerOptions(plan));
+}
+
+/** The base of an admin port's addresses, the balancer's and the nodes'. */
+export function adminUrl(plan: SitePlan, port: number): string {
+  return `${plan.file.tls ? "https" : "http"}://${LOOPBACK}:${port}`;
 }
 
 export function etcdUrl(plan: SitePlan): string {
@@ -197,6 +216,7 @@ export function prometheusConfig(plan: SitePlan): string {
   return renderPrometheus({
     site: plan.file.site,
     nodes: plan.nodes.map((node) => at(node.name, node.ports.admin)),
+    ...(plan.file.tls && { nodesTls: { caFile: plan.layout.tls.authority.certificate } }),
     balancers: [at("haproxy", plan.ports.haproxyStats)],
     etcd: [at(ETCD_NAME, plan.ports.etcdClient)],
     prometheus: { host: LOOPBACK, port: plan.ports.prometheus },

@@ -4,6 +4,7 @@ import { renderEndSessions } from "#balancer/end-sessions.js";
 import { makePrivateDirectory, writeAtomically, writeJson } from "../files.js";
 import {
   balancerConfig,
+  balancerOptions,
   DRAIN_MS,
   etcdArguments,
   HAPROXY_SCRIPT,
@@ -50,7 +51,7 @@ export function haproxyProcess(plan: SitePlan, program: string): ProcessSpec {
   makePrivateDirectory(layout.haproxy);
   const file = join(layout.haproxy, "haproxy.cfg");
   writeAtomically(file, balancerConfig(plan));
-  writeAtomically(join(layout.haproxy, HAPROXY_SCRIPT), renderEndSessions({}));
+  writeAtomically(join(layout.haproxy, HAPROXY_SCRIPT), renderEndSessions(balancerOptions(plan)));
   return {
     name: "haproxy",
     program,

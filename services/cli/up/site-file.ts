@@ -13,6 +13,8 @@ export const siteFileSchema = z.strictObject({
   mode: z.enum(MODES),
   basePort: z.int(),
   nodes: z.int(),
+  /** Whether the admin ports speak HTTPS. Absent in files of 0.1.0 and before: they don't. */
+  tls: z.boolean().default(false),
 });
 export type SiteFile = z.infer<typeof siteFileSchema>;
 

@@ -6,11 +6,13 @@ import { makePrivateDirectory, readIfThere, writeAtomically, writeJson } from ".
 import { type SiteLayout, siteLayout } from "../layout.js";
 import { answers, until } from "../wait.js";
 import { ensureAccounts } from "./accounts.js";
+import { ensureAdminCertificate } from "./certificate.js";
 import { fetchHostKeys } from "./host-key-scan.js";
 import { lockDirectory, unlockDirectory } from "./lock.js";
 import { rotateLog } from "./logs.js";
 import { PORTS_A_SITE, type UpOptions } from "./options.js";
 import {
+  adminUrl,
   decideSite,
   etcdUrl,
   HAPROXY_SOCKET,
@@ -99,6 +101,8 @@ class Starting {
   readonly #processes = new Map<string, SupervisedProcess>();
   #plan: SitePlan | undefined;
   #credentials: readonly Credentials[] = [];
+  /** The authority behind the admin ports, in PEM; undefined where they speak HTTP. */
+  #ca: string | undefined;
   #isReady = false;
   #stopped: Promise<void> | undefined;
 
@@ -111,6 +115,7 @@ class Starting {
     this.#plan = plan;
     makePrivateDirectory(plan.layout.logs);
     const token = makeSiteSecrets(plan.layout);
+    if (plan.file.tls) this.#ca = ensureAdminCertificate(plan.layout);
     // All at once: nodes and HAProxy wait for what they need by themselves.
     await Promise.all([
       ...(programs === undefined ? [] : [this.#startCluster(programs)]),
@@ -129,7 +134,8 @@ class Starting {
   /** The partners' side: accounts, and the address that they come to, with the keys to know it by. */
   async #open(token: string, front: string): Promise<void> {
     const { layout, nodes, ports, accounts } = this.#knownPlan();
-    const access = { urls: nodes.map((node) => `http://${LOOPBACK}:${node.ports.admin}`), token };
+    const urls = nodes.map((node) => adminUrl(this.#knownPlan(), node.ports.admin));
+    const access = { urls, token, ...(this.#ca === undefined ? {} : { ca: this.#ca }) };
     this.#credentials = await ensureAccounts(access, layout, accounts);
     const address = { host: LOOPBACK, port: ports.sftp };
     await this.#ready(this.#process(front), `SFTP answers at ${LOOPBACK}:${ports.sftp}`, () => sshAnswers(address));
@@ -146,8 +152,8 @@ class Starting {
   async #startNode(node: PlannedNode): Promise<void> {
     const plan = this.#knownPlan();
     const supervised = this.#launch(nodeProcess(plan, node));
-    const url = `http://${LOOPBACK}:${node.ports.admin}/health/ready`;
-    await this.#ready(supervised, `${node.name} is ready`, () => answers(url));
+    const url = `${adminUrl(plan, node.ports.admin)}/health/ready`;
+    await this.#ready(supervised, `${node.name} is ready`, () => answers(url, this.#ca));
   }
 
   /** A site without its metrics is still a site. */
@@ -196,14 +202,18 @@ class Starting {
     const clustered = plan.file.mode === "cluster";
     return {
       sftp: { host: LOOPBACK, port: ports.sftp },
-      admin: { url: url(ports.admin), tokenFile: layout.adminToken },
+      admin: {
+        url: adminUrl(plan, ports.admin),
+        tokenFile: layout.adminToken,
+        ...(plan.file.tls && { caFile: layout.tls.authority.certificate }),
+      },
       nodes: plan.nodes.map((node) => ({
         id: (readIfThere(join(layout.node(node.name).data, "node-id")) ?? "").trim(),
         name: node.name,
         pid: pid(node.name),
         sftpPort: node.ports.sftp,
-        adminUrl: url(node.ports.admin),
-        metricsUrl: `${url(node.ports.admin)}/metrics`,
+        adminUrl: adminUrl(plan, node.ports.admin),
+        metricsUrl: `${adminUrl(plan, node.ports.admin)}/metrics`,
         settingsFile: layout.node(node.name).settings,
         logFile: layout.log(node.name),
       })),

@@ -14,7 +14,7 @@ import { isOfferedHostKey } from "./algorithms.js";
 import { refuseWith, serveChannels } from "./channels.js";
 import { judgeIdentification } from "./identification.js";
 import { runLogin } from "./login.js";
-import { allowRepeatedServiceRequest, sendKeepalive, swallowIdentification } from "./ssh2-private.js";
+import { allowRepeatedServiceRequest, leaveHostKeyOut, sendKeepalive, swallowIdentification } from "./ssh2-private.js";
 import type { SftpObserver, SftpSubsystem, startSftpSubsystem } from "./subsystem.js";
 import { decideUpkeep } from "./upkeep.js";
 
@@ -22,6 +22,9 @@ import { decideUpkeep } from "./upkeep.js";
 export const SOFTWARE = "Longshore";
 export const IDENTIFICATION = `SSH-2.0-${SOFTWARE}\r\n`;
 
+const SHA1_RSA = "ssh-rsa";
+/** A login that isn't done after so long keeps no node from stopping. Milliseconds. */
+const LOGIN_MS = 5_000;
 /** How long a connection that was ended may take to fetch its last bytes, in milliseconds. */
 const LINGER_MS = 2_000;
 /**
@@ -123,6 +126,18 @@ export class SftpConnection {
     setTimeout(() => this.#socket.destroy(), LINGER_MS).unref();
   }
 
+  /**
+   * Whether its client is at something that an end would break: a login under way, a request, or one that was answered less
+   * than `quietMs` ago and may only be the first of several. A connection that doesn't log in counts for `LOGIN_MS`.
+   */
+  busy(now: number, quietMs: number): boolean {
+    if (this.#ended !== undefined) return false;
+    if (this.#account === undefined) return now - this.#startedAt < LOGIN_MS;
+    if (now - this.#activeAt < quietMs) return true;
+    for (const { idle, lastActivity } of this.#subsystems) if (!idle || now - lastActivity < quietMs) return true;
+    return false;
+  }
+
   /** Looks after the connection; called about once a second. */
   upkeep(now: number): void {
     const ssh = this.#ssh;
@@ -217,6 +232,7 @@ export class SftpConnection {
   #onSsh(ssh: Connection): void {
     const options = this.#options;
     this.#ssh = ssh;
+    if (!isOfferedHostKey(SHA1_RSA, options.legacyAlgorithms)) leaveHostKeyOut(ssh, SHA1_RSA);
     ssh.on("error", (error) => this.#onSshError(error));
     ssh.on("handshake", ({ serverHostKey }) => {
       if (!isOfferedHostKey(serverHostKey, options.legacyAlgorithms)) {

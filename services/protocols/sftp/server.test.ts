@@ -236,6 +236,17 @@ test("SHA-1 and CBC need the legacy switch, which counts from the next connectio
   await assert.rejects(logIn(t, old));
 });
 
+test("a client that asks for SHA-1 RSA first and takes Ed25519 as well gets that", async (t) => {
+  const bench = await startBench(t);
+  const client = await logIn(t, {
+    ...bench.config,
+    algorithms: { serverHostKey: ["ssh-rsa" as const, "ecdsa-sha2-nistp256" as const, "ssh-ed25519" as const] },
+  });
+  const channel = await openSubsystem(client);
+  assert.ok(await echoes(channel, "still here"));
+  client.end();
+});
+
 test("a drain accepts nothing new and lets what runs go on to its end", async (t) => {
   const bench = await startBench(t);
   const client = await logIn(t, bench.config);
@@ -251,6 +262,20 @@ test("a drain accepts nothing new and lets what runs go on to its end", async (t
   await drain;
   assert.equal(bench.sessions.ended, bench.sessions.opened);
   await bench.server.drain();
+});
+
+test("a client that logs in or has just asked for something is busy, one that does nothing isn't", async (t) => {
+  const bench = await startBench(t);
+  assert.equal(bench.server.busy(1_000), false, "nobody is there");
+  const silent = await bench.raw();
+  await until(() => bench.server.connections() === 1, "it is connected");
+  assert.ok(bench.server.busy(0), "it may be about to log in");
+  silent.destroy();
+  await until(() => bench.server.connections() === 0, "it is gone");
+  const client = await logIn(t, bench.config);
+  assert.ok(bench.server.busy(1_000), "it has logged in a moment ago");
+  await until(() => !bench.server.busy(100), "it does nothing");
+  client.end();
 });
 
 test("close ends everything, also clients that don't react, and says why once", async (t) => {

@@ -42,6 +42,8 @@ export interface SftpServer {
   greet(socket: Socket): void;
   /** Connections, logged in or not. */
   connections(): number;
+  /** Whether any client is at something: see SftpConnection.busy. */
+  busy(quietMs: number): boolean;
   clients(): readonly ConnectedClient[];
   /** Ends the connections that aren't logged in (the registry knows the others) and whose address is banned. */
   endBanned(isBanned: (address: string) => boolean): void;
@@ -160,6 +162,10 @@ export function createSftpServer(options: SftpServerOptions): SftpServer {
       holdSilently(socket, HEALTH_CHECK_MS);
     },
     connections: () => connections.size,
+    busy(quietMs) {
+      const now = monotonicMs();
+      return [...connections].some((connection) => connection.busy(now, quietMs));
+    },
     clients: () => [...connections].map(({ client, account }) => ({ ...client, account })),
     endBanned(isBanned) {
       for (const connection of connections) {

@@ -15,6 +15,14 @@ interface PrivateProtocol {
   serviceAccept(service: string): void;
   /** One function per message type, made anew for each connection. */
   readonly _handlers: { SERVICE_REQUEST(protocol: PrivateProtocol, service: string): void };
+  /** What our KEXINIT says, the same object for all connections of a server. */
+  _offer: Offer;
+}
+
+type Names = { readonly array: readonly string[] };
+type OneWay = Readonly<Record<"cipher" | "mac" | "compress" | "lang", Names>>;
+interface Offer {
+  readonly lists: { readonly kex: Names; readonly serverHostKey: Names; readonly cs: OneWay; readonly sc: OneWay };
 }
 
 function privatePartsOf(connection: Connection): PrivateConnection {
@@ -60,4 +68,34 @@ export function allowRepeatedServiceRequest(connection: Connection): void {
     else first(protocol, service);
     asked = true;
   };
+}
+
+const trimmed = new WeakMap<Offer, Map<string, Offer>>();
+
+/**
+ * Takes a host key algorithm out of what this connection will offer; to be called before the key exchange, when ssh2 shows the
+ * connection. ssh2 offers `ssh-rsa` for every RSA key, and the client's order decides: JSch, which asks for it first and would
+ * take ECDSA as well, then ended up with what we refuse.
+ */
+export function leaveHostKeyOut(connection: Connection, algorithm: string): void {
+  const protocol = privatePartsOf(connection)._protocol;
+  const whole = protocol._offer;
+  const known = trimmed.get(whole) ?? new Map<string, Offer>();
+  trimmed.set(whole, known);
+  let offer = known.get(algorithm);
+  if (offer === undefined) {
+    const { kex, serverHostKey, cs, sc } = whole.lists;
+    const names = (way: OneWay) =>
+      Object.fromEntries(Object.entries(way).map(([list, { array }]) => [list, [...array]]));
+    offer = Reflect.construct(whole.constructor, [
+      {
+        kex: [...kex.array],
+        serverHostKey: serverHostKey.array.filter((name) => name !== algorithm),
+        cs: names(cs),
+        sc: names(sc),
+      },
+    ]) as Offer;
+    known.set(algorithm, offer);
+  }
+  protocol._offer = offer;
 }
