@@ -62,6 +62,13 @@ export class PosixStagedFile implements StagedFile {
   #closed = false;
   #releasing: Promise<void> | undefined;
   #syncedTo: number;
+  /**
+   * So many bytes from the start were covered by a sync of this descriptor and not written since: all that counts after a sync
+   * that failed, since what came before this writer may be lost with the rest.
+   */
+  #durable = 0;
+  /** How often bytes that were there already were written again. */
+  #overwrites = 0;
   #syncing: Promise<void> | undefined;
   #markFd: number | undefined;
   #unsynced: ((error?: Error) => void)[] = [];
@@ -123,6 +130,7 @@ export class PosixStagedFile implements StagedFile {
         await this.#calls.ftruncate(this.#fd, size);
         this.prefix = size;
         this.#syncedTo = Math.min(this.#syncedTo, size);
+        this.#durable = Math.min(this.#durable, size);
       }
       this.#gaps.cut(size);
       if (this.#oooFd !== undefined) await this.#calls.ftruncate(this.#oooFd, Math.max(size, this.prefix));
@@ -147,7 +155,7 @@ export class PosixStagedFile implements StagedFile {
   }
 
   sync(): Promise<void> {
-    return this.#step(() => fdatasync(this.#fd));
+    return this.#step(() => this.#synced(fdatasync(this.#fd), this.prefix));
   }
 
   async seal(change: StatChange): Promise<{ size: number; inode: number }> {
@@ -160,7 +168,7 @@ export class PosixStagedFile implements StagedFile {
       if (change.atime !== undefined && change.mtime !== undefined) {
         await this.#calls.futimes(this.#fd, change.atime, change.mtime);
       }
-      await fsync(this.#fd);
+      await this.#synced(fsync(this.#fd), this.prefix);
       this.#answer();
       const stat = await this.#calls.fstat(this.#fd);
       sealed = { size: stat.size, inode: stat.ino };
@@ -286,6 +294,10 @@ export class PosixStagedFile implements StagedFile {
       if (length === 0) {
         // nothing to write, and no gap to make
       } else if (offset <= this.prefix) {
+        if (offset < this.prefix) {
+          this.#overwrites += 1;
+          this.#durable = Math.min(this.#durable, offset);
+        }
         await this.#writeOut(views, offset, length);
         this.prefix = Math.max(this.prefix, end);
         await this.#joinGaps();
@@ -361,17 +373,32 @@ export class PosixStagedFile implements StagedFile {
     this.#unsynced = [];
     this.#unsyncedBytes = 0;
     try {
-      await fdatasync(this.#fd);
+      await this.#synced(fdatasync(this.#fd), upTo);
       this.#syncedTo = Math.max(this.#syncedTo, upTo);
       await this.#mark(upTo);
       for (const done of waiting) done();
     } catch (error) {
-      // the kernel may have dropped the dirty pages: a second fsync would lie (commit.md, step 1)
       this.failure ??= asLongshoreError(error, "the storage failed to sync");
       for (const done of waiting) done(this.failure);
     }
     this.#syncing = undefined;
     this.#maybeSync(!this.#busy);
+  }
+
+  /**
+   * Settles as `sync` does. After a failed one the kernel may have dropped the dirty pages and holds them for clean: any later
+   * sync, by this descriptor or by whoever resumes, would lie about them (commit.md, step 1). So they are given up.
+   */
+  async #synced(sync: Promise<void>, upTo: number): Promise<void> {
+    const before = this.#overwrites;
+    try {
+      await sync;
+    } catch (error) {
+      this.prefix = Math.min(this.prefix, this.#durable);
+      throw asLongshoreError(error, "the storage failed to sync");
+    }
+    // Written again meanwhile: who knows which of the two it covered.
+    if (this.#overwrites === before) this.#durable = Math.max(this.#durable, Math.min(upTo, this.prefix));
   }
 
   /** The watermark: what a taker on another host may count on. Fixed width, so that it is replaced by one write. */
