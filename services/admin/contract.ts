@@ -12,6 +12,7 @@ import type { SiteSettings } from "#config/site.js";
 import type { SiteDocuments } from "#config/site-documents.js";
 import type { ConfigStatus } from "#config/view.js";
 import type { Logger } from "#lib/logger.js";
+import type { TrialAct, TrialAnswer } from "#storage/contract.js";
 import type { AuditSearch } from "./audit.js";
 import type { SecurityParts } from "./security-contract.js";
 
@@ -34,6 +35,8 @@ export interface NodeView {
   storage():
     | { readonly healthy: boolean; readonly problem?: string | undefined; readonly freeBytes?: number | undefined }
     | undefined;
+  /** Its half of a trial of the shared storage (storage/contract.ts). */
+  tryStorage(name: string, act: TrialAct): Promise<TrialAnswer>;
   /** Seconds since the process started. */
   uptime(): number;
 }

@@ -6,6 +6,7 @@ import type { Access } from "./principal.js";
 import type { Method, RouteSpec } from "./route.js";
 import * as schema from "./schemas.js";
 import { ROUTES_OF_SECURITY } from "./security-spec.js";
+import { ROUTES_OF_STORAGE } from "./storage-trial.js";
 
 const ACCOUNT_LIMIT = 1_500_000;
 const SMALL_LIMIT = 65_536;
@@ -181,6 +182,7 @@ export const ROUTES: readonly RouteSpec[] = [
   ...ROUTES_OF_SECURITY,
   ...ROUTES_OF_BACKUP,
   ...ROUTES_OF_AUDIT,
+  ...ROUTES_OF_STORAGE,
 ];
 
 const BY_NAME = new Map(ROUTES.map((route) => [`${route.method} ${route.path}`, route]));

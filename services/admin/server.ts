@@ -30,6 +30,7 @@ import { takesIdempotencyKey } from "./route.js";
 import { sessionsRoutes } from "./sessions.js";
 import { siteRoutes } from "./site.js";
 import { statusRoutes } from "./status.js";
+import { storageTrialRoutes } from "./storage-trial.js";
 import { createAuthenticator } from "./token.js";
 
 export interface AdminOptions extends AdminParts {
@@ -159,6 +160,7 @@ export function createRouter(parts: AdminParts): Router {
     sessionsRoutes,
     backupRoutes,
     auditRoutes,
+    storageTrialRoutes,
   ]) {
     routes(router, parts);
   }

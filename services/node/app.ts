@@ -210,6 +210,10 @@ export function createApp(settings: NodeSettings): App {
       load: () => load.now(),
       clients: () => dataPath?.clients() ?? [],
       storage: () => storage.health(),
+      async tryStorage(name, act) {
+        if (store === undefined) throw new LongshoreError("unavailable", "the storage isn't open yet");
+        return await store.tryStorage(name, act, identity.name);
+      },
       uptime: () => (performance.now() - startedAt) / 1_000,
     },
     members,

@@ -179,6 +179,23 @@ export interface Store {
   listStaged(): Promise<readonly StagedEntry[]>;
   /** Writes, syncs and removes a probe; checks the sentinel. Throws what is wrong with the storage. */
   probe(): Promise<Room>;
+  /**
+   * This node's half of a trial across nodes (`longshore doctor`): on a file of that name in the store's private part.
+   * `note` is what `create` writes into it. Throws where the storage fails.
+   */
+  tryStorage(name: string, act: TrialAct, note: string): Promise<TrialAnswer>;
+}
+
+/** `create`: exclusively. `look`: what is under the name, and under its other one. `rename`: to that. `remove`: both. */
+export const TRIAL_ACTS = ["create", "look", "rename", "remove"] as const;
+export type TrialAct = (typeof TRIAL_ACTS)[number];
+
+export interface TrialAnswer {
+  /** `exists`: somebody has created it. `missing`: nothing is there to rename. */
+  readonly outcome: "done" | "exists" | "missing";
+  /** What `look` found under the name, and under its other one. */
+  readonly note?: string;
+  readonly movedNote?: string;
 }
 
 /** What is left of the volume. */

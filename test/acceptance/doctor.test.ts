@@ -49,6 +49,8 @@ describe("longshore doctor", () => {
     assert.equal(diagnosis.healthy, true);
     const address = diagnosis.findings.find(({ check }) => check === "client address");
     assert.match(address?.seen ?? "", /^node-\d sees 127\.0\.0\.1:\d+, which is ours$/);
+    const trial = diagnosis.findings.find(({ check }) => check === "storage trial");
+    assert.match(trial?.seen ?? "", /^3 nodes see each other's files/);
     const { stdout } = await longshore(["doctor", "--dir", site.directory]);
     assert.match(stdout, /^RESULT {2}CHECK {2,}WHERE {2,}SEEN\nok {6}admin API/);
     assert.match(stdout, /\nnothing is wrong\n$/);

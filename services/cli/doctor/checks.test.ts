@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { judge } from "./checks.js";
-import type { Facts, FrontFacts, NodeAnswer, NodeFacts, NodeStatus } from "./facts.js";
+import type { Facts, FrontFacts, NodeAnswer, NodeFacts, NodeStatus, TrialFacts, TrialPair } from "./facts.js";
 
 const ASKED = 1_000_000;
 const GIB = 1024 ** 3;
@@ -9,10 +9,14 @@ const GIB = 1024 ** 3;
 interface Change {
   readonly node?: Partial<NodeStatus["node"]>;
   readonly config?: Partial<NodeStatus["config"]>;
+  readonly certificates?: NodeStatus["nodes"][number]["certificates"];
   readonly roundTripMs?: number;
 }
 
-function node(name: string, { node: own, config, roundTripMs = 10 }: Change = {}): NodeFacts {
+const FINE = [{ use: "admin", notAfter: Date.now() + 100 * 86_400_000 }];
+
+function node(name: string, change: Change = {}): NodeFacts {
+  const { node: own, config, certificates = FINE, roundTripMs = 10 } = change;
   const status: NodeStatus = {
     node: {
       name,
@@ -24,8 +28,8 @@ function node(name: string, { node: own, config, roundTripMs = 10 }: Change = {}
       storage: { healthy: true, freeBytes: 50 * GIB, totalBytes: 100 * GIB },
       ...own,
     },
-    config: { revision: 7, hash: "abc", lagMs: 0, faults: [], trouble: null, ...config },
-    nodes: [],
+    config: { revision: 7, hash: "abc", lagMs: 0, faults: [], trouble: null, otherCertificates: [], ...config },
+    nodes: [{ name, addresses: {}, certificates }],
   };
   return answered(name, { kind: "status", status, askedAt: ASKED, roundTripMs });
 }
@@ -43,6 +47,15 @@ const FRONT: FrontFacts = {
   client: OURS,
   seen: [{ node: "node-1", ...OURS }],
 };
+const PAIR: TrialPair = {
+  creator: "node-1",
+  other: "node-2",
+  created: "exists",
+  found: "node-1",
+  renamed: "done",
+  stillThere: false,
+  moved: true,
+};
 const SITE: Facts = {
   nodes: [node("node-1"), node("node-2")],
   fronts: [FRONT],
@@ -58,6 +71,8 @@ const SITE: Facts = {
   ],
   members: ["etcd-1", "etcd-2", "etcd-3"].map((name) => ({ name, healthy: true })),
   secrets: [{ path: "/s/token", mode: 0o600 }],
+  admins: [{ name: "balancer-1", url: "https://192.0.2.1:8080", problem: undefined }],
+  trial: { nodes: ["node-1", "node-2"], pairs: [PAIR], winners: ["node-2"], problems: [] },
 };
 
 /** The findings that aren't `ok`, as lines; each says how to mend it. */
@@ -72,9 +87,73 @@ describe("the doctor", () => {
     assert.deepEqual(ills({}), []);
     const checks = [...new Set(judge(SITE).map(({ check }) => check))];
     assert.deepEqual(checks, [
-      ...["admin API", "node", "configuration", "version", "clocks", "etcd", "balancer", "SFTP", "host keys"],
-      ...["client address", "storage", "secrets"],
+      ...[
+        "admin API",
+        "node",
+        "configuration",
+        "certificates",
+        "version",
+        "clocks",
+        "etcd",
+        "balancer",
+        "SFTP",
+        "host keys",
+      ],
+      ...["client address", "storage", "storage trial", "secrets"],
     ]);
+  });
+
+  test("what nodes can't do with one another's files on the storage, by the first thing that goes wrong", () => {
+    const trial = (change: Partial<TrialFacts>) => ills({ trial: { ...(SITE.trial as TrialFacts), ...change } });
+    const pair = (change: Partial<TrialPair>) => trial({ pairs: [{ ...PAIR, ...change }] });
+    const at = "fail storage trial node-1, node-2:";
+    assert.deepEqual(pair({ found: undefined, created: "done" }), [
+      `${at} node-2 doesn't see what node-1 has just created`,
+    ]);
+    assert.deepEqual(pair({ created: "done" }), [`${at} node-2 could create what node-1 had created`]);
+    assert.deepEqual(pair({ renamed: "missing" }), [`${at} node-2 can't rename what node-1 created`]);
+    assert.deepEqual(pair({ stillThere: true }), [`${at} node-1 doesn't see that node-2 has renamed a file`]);
+    assert.deepEqual(pair({ moved: false }), [`${at} node-1 doesn't see that node-2 has renamed a file`]);
+    assert.deepEqual(trial({ winners: ["node-1", "node-2"] }), [
+      "fail storage trial site: all created one file at once, and node-1, node-2 were told that it did",
+    ]);
+    const problem = { node: "node-2", problem: "EROFS" };
+    assert.deepEqual(trial({ problems: [{ ...problem, refused: false }], pairs: [], winners: [] }), [
+      "fail storage trial node-2: EROFS",
+    ]);
+    assert.deepEqual(trial({ problems: [{ ...problem, refused: true }], pairs: [], winners: [] }), [
+      "warn storage trial node-2: it wasn't tried: EROFS",
+    ]);
+    assert.deepEqual(ills({ trial: undefined }), []);
+  });
+
+  test("certificates that end, and one that is another on one node only, told once", () => {
+    const ends = (days: number) => [{ use: "admin", notAfter: Date.now() + days * 86_400_000 }];
+    const nodes = (one: number, two: number) => [
+      node("node-1", { certificates: ends(one) }),
+      node("node-2", { certificates: ends(two) }),
+    ];
+    assert.match(ills({ nodes: nodes(10, 100) }).join(), /^warn certificates node-1: admin ends on \d{4}-\d\d-\d\d$/);
+    assert.match(ills({ nodes: nodes(100, 2) }).join(), /^fail certificates node-2: admin ends on/);
+    assert.match(ills({ nodes: nodes(100, -1) }).join(), /^fail certificates node-2: admin ended on/);
+    const others = (name: string) => ({ config: { otherCertificates: [{ node: name, use: "admin" }] } });
+    assert.deepEqual(ills({ nodes: [node("node-1", others("node-2")), node("node-2", others("node-1"))] }), [
+      "fail certificates site: node-2 and node-1 have different certificates (admin) for the same names",
+    ]);
+  });
+
+  test("an admin address that doesn't answer, and one whose certificate isn't believed, has its own mend", () => {
+    const admins = (problem: string) => [{ name: "balancer-1", url: "https://192.0.2.1:8080", problem }];
+    for (const [problem, mend] of [
+      ["nothing listens there", /start the balancer/],
+      ["ERR_TLS_CERT_ALTNAME_INVALID", /other names/],
+      ["SELF_SIGNED_CERT_IN_CHAIN", /--ca-file/],
+      ["CERT_HAS_EXPIRED", /renew/],
+    ] as const) {
+      const found = judge({ ...SITE, admins: admins(problem) }).find(({ result }) => result !== "ok");
+      assert.equal(found?.seen, `https://192.0.2.1:8080: ${problem}`);
+      assert.match(found?.mend ?? "", mend);
+    }
   });
 
   test("a node that doesn't answer", () => {

@@ -1,6 +1,8 @@
 import { hostPort } from "#lib/address.js";
 import { size } from "../output.js";
-import type { BalancerFacts, Facts, Finding, FrontFacts, NodeFacts, NodeStatus } from "./facts.js";
+import { certificates, mendOfTls } from "./certificates.js";
+import type { AdminFacts, BalancerFacts, Facts, Finding, FrontFacts, NodeFacts, NodeStatus } from "./facts.js";
+import { storageTrial } from "./storage-trial-check.js";
 
 /** Everything here is pure: from what was seen to what it means and how to mend it. */
 
@@ -17,9 +19,11 @@ const FREE_WARN_BYTES = 1024 ** 3;
 export function judge(facts: Facts): Finding[] {
   return [
     ...adminApi(facts.nodes),
+    ...facts.admins.map(adminAddress),
     ...nodeStates(facts.nodes),
     ...readiness(facts.nodes),
     ...configuration(facts.nodes),
+    ...certificates(facts.nodes),
     ...versions(facts.nodes),
     ...clocks(facts.nodes),
     ...members(facts),
@@ -29,6 +33,7 @@ export function judge(facts: Facts): Finding[] {
     ...facts.fronts.flatMap(clientAddress),
     ...storage(facts.nodes),
     ...sharedStorage(facts.nodes),
+    ...storageTrial(facts.trial),
     ...secrets(facts),
   ];
 }
@@ -65,10 +70,20 @@ function nodeAnswer({ name: subject, adminUrl, answer }: NodeFacts): Finding {
       return { check, subject, result: "fail", seen: `${adminUrl}: ${answer.problem}`, mend };
     }
     case "silent": {
-      const mend = "the node is down or out of reach: start it again, and look at its log (runbook: node-killed)";
+      const mend =
+        mendOfTls(answer.problem) ??
+        "the node is down or out of reach: start it again, and look at its log (runbook: node-killed)";
       return { check, subject, result: "fail", seen: `${adminUrl} doesn't answer: ${answer.problem}`, mend };
     }
   }
+}
+
+function adminAddress({ name: subject, url, problem }: AdminFacts): Finding {
+  const check = "admin API";
+  if (problem === undefined) return { check, subject, result: "ok", seen: `${url} leads to a node` };
+  const mend =
+    mendOfTls(problem) ?? "start the balancer, and see that a node is up; each node's own address serves, too";
+  return { check, subject, result: "fail", seen: `${url}: ${problem}`, mend };
 }
 
 function nodeStates(nodes: readonly NodeFacts[]): Finding[] {

@@ -9,6 +9,42 @@ export interface Facts {
   readonly balancers: readonly BalancerFacts[];
   readonly members: readonly MemberFacts[];
   readonly secrets: readonly SecretFacts[];
+  /** Admin addresses that aren't a node's own: the balancers'. */
+  readonly admins: readonly AdminFacts[];
+  /** Undefined where no node could try its storage. */
+  readonly trial: TrialFacts | undefined;
+}
+
+export interface AdminFacts {
+  readonly name: string;
+  readonly url: string;
+  /** Undefined: it answers. */
+  readonly problem: string | undefined;
+}
+
+/** What nodes could do with one another's files on the storage. */
+export interface TrialFacts {
+  readonly nodes: readonly string[];
+  readonly pairs: readonly TrialPair[];
+  /** Of the nodes that created one file all at once: those that were told that they did. */
+  readonly winners: readonly string[];
+  /** Nodes that couldn't try. */
+  readonly problems: readonly { readonly node: string; readonly problem: string; readonly refused: boolean }[];
+}
+
+/** A file that `creator` made exclusively, and what `other` did with it. With one node alone both are that one. */
+export interface TrialPair {
+  readonly creator: string;
+  readonly other: string;
+  /** When `other` created it, too: only `exists` is right. */
+  readonly created: string;
+  /** Whose file `other` found under the name. */
+  readonly found: string | undefined;
+  /** When `other` renamed it. */
+  readonly renamed: string;
+  /** What `creator` then found under the old name and under the new one. */
+  readonly stillThere: boolean;
+  readonly moved: boolean;
 }
 
 export interface NodeFacts {
@@ -56,8 +92,15 @@ export const nodeStatusSchema = z.looseObject({
     lagMs: z.number(),
     faults: z.array(z.unknown()),
     trouble: z.string().nullable(),
+    otherCertificates: z.array(z.looseObject({ node: z.string(), use: z.string() })).default([]),
   }),
-  nodes: z.array(z.looseObject({ name: z.string(), addresses: z.record(z.string(), z.string()) })),
+  nodes: z.array(
+    z.looseObject({
+      name: z.string(),
+      addresses: z.record(z.string(), z.string()),
+      certificates: z.array(z.looseObject({ use: z.string(), notAfter: z.number() })).default([]),
+    }),
+  ),
 });
 export type NodeStatus = z.infer<typeof nodeStatusSchema>;
 

@@ -7,9 +7,11 @@ import { monotonicMs } from "#lib/clock.js";
 import { systemCode } from "#lib/errors.js";
 import { type AdminAccess, AdminError, askAdmin } from "../admin-client.js";
 import { messageOf } from "../errors.js";
+import { ask } from "../http.js";
 import { fetchHostKeys } from "../up/host-key-scan.js";
 import { kindOfKey } from "../up/ssh-wire.js";
 import type {
+  AdminFacts,
   BalancerFacts,
   Facts,
   FrontFacts,
@@ -21,6 +23,7 @@ import type {
 } from "./facts.js";
 import { nodeStatusSchema } from "./facts.js";
 import { serverStates } from "./server-states.js";
+import { tryStorage } from "./storage-trial.js";
 
 /** Where to look. What a kind of site hasn't got is empty. */
 export interface Patient {
@@ -29,6 +32,8 @@ export interface Patient {
   readonly ca?: string;
   readonly nodes: readonly { readonly name: string; readonly adminUrl: string; readonly expected: boolean }[];
   readonly fronts: readonly { readonly name: string; readonly address: Address }[];
+  /** Admin addresses that aren't a node's own. */
+  readonly admins: readonly { readonly name: string; readonly url: string }[];
   readonly balancers: readonly { readonly name: string; readonly metricsUrl: string }[];
   readonly members: readonly { readonly name: string; readonly healthUrl: string }[];
   /** Files and directories that nobody but their owner may read. */
@@ -40,13 +45,15 @@ const MAX_BANNER_BYTES = 1_024;
 
 /** Looks at everything at once; what doesn't answer is a fact like any other. Never rejects. */
 export async function gather(patient: Patient): Promise<Facts> {
-  const [nodes, fronts, balancers, members] = await Promise.all([
+  const [nodes, fronts, balancers, members, admins] = await Promise.all([
     Promise.all(patient.nodes.map((node) => lookAtNode(node, patient))),
     Promise.all(patient.fronts.map((front) => lookAtFront(front, patient))),
     Promise.all(patient.balancers.map(lookAtBalancer)),
     Promise.all(patient.members.map(lookAtMember)),
+    Promise.all(patient.admins.map((admin) => lookAtAdmin(admin, patient.ca))),
   ]);
-  return { nodes, fronts, balancers, members, secrets: patient.secrets.map(lookAtSecret) };
+  const trial = await tryStorage(nodes, ({ adminUrl }) => accessTo(adminUrl, patient));
+  return { nodes, fronts, balancers, members, admins, trial, secrets: patient.secrets.map(lookAtSecret) };
 }
 
 async function lookAtNode(node: Patient["nodes"][number], patient: Patient): Promise<NodeFacts> {
@@ -56,6 +63,16 @@ async function lookAtNode(node: Patient["nodes"][number], patient: Patient): Pro
 /** One node alone, whoever else could answer in its place. */
 function accessTo(adminUrl: string, { token, ca }: Pick<Patient, "token" | "ca">): AdminAccess {
   return { urls: [adminUrl], token, ...(ca === undefined ? {} : { ca }) };
+}
+
+async function lookAtAdmin({ name, url }: Patient["admins"][number], ca: string | undefined): Promise<AdminFacts> {
+  try {
+    const request = { method: "GET", headers: {}, timeoutMs: TIMEOUT_MS, ...(ca === undefined ? {} : { ca }) };
+    const { status } = await ask(new URL("/health/live", url), request);
+    return { name, url, problem: status === 200 ? undefined : `status ${status}: no node answers behind it` };
+  } catch (error) {
+    return { name, url, problem: reasonOf(error) };
+  }
 }
 
 async function askStatus(access: AdminAccess): Promise<NodeAnswer> {

@@ -29,6 +29,7 @@ function localPatient(endpoints: Endpoints, directory: string, access: AdminAcce
     ...credentialsOf(access),
     nodes: endpoints.nodes.map(({ name, adminUrl }) => ({ name, adminUrl, expected: true })),
     fronts: [{ name: haproxy === undefined ? "node-1" : "haproxy", address: sftp }],
+    admins: haproxy === undefined ? [] : [{ name: "haproxy", url: endpoints.admin.url }],
     balancers: haproxy === undefined ? [] : [{ name: "haproxy", metricsUrl: haproxy.metricsUrl }],
     members: (etcd?.endpoints ?? []).map((url) => ({ name: "etcd", healthUrl: `${url}/health` })),
     secrets: [
@@ -47,6 +48,13 @@ function containerPatient(site: FoundSite, access: AdminAccess): Patient {
     ...credentialsOf(access),
     nodes: site.nodes.map(({ name, adminUrl }, index) => ({ name, adminUrl, expected: index < FIRST_NODES })),
     fronts: site.fronts.map(({ name, inside }) => ({ name, address: inside })),
+    admins:
+      site.etcd === undefined
+        ? []
+        : site.fronts.flatMap(({ name }, index) => {
+            const url = site.adminUrls[index];
+            return url === undefined ? [] : [{ name, url }];
+          }),
     balancers: site.fronts.flatMap(({ name, metricsUrl }) => (metricsUrl === undefined ? [] : [{ name, metricsUrl }])),
     members: (site.etcd ?? []).map((url, index) => ({
       name: `etcd-${index + 1}`,
@@ -67,6 +75,7 @@ async function remotePatient(options: SiteOptions, env: NodeJS.ProcessEnv): Prom
     ...credentialsOf(access),
     nodes: nodes.map(({ name, addresses }) => ({ name, adminUrl: `${scheme}//${addresses.admin}`, expected: true })),
     fronts: [],
+    admins: [],
     balancers: [],
     members: [],
     secrets: [(options.tokenFile ?? env.LONGSHORE_TOKEN_FILE) || ""].filter((path) => path !== ""),

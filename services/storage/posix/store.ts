@@ -16,6 +16,8 @@ import type {
   StatChange,
   Store,
   StoreCapabilities,
+  TrialAct,
+  TrialAnswer,
 } from "../contract.js";
 import { type Calls, callsToFree, directCalls, fsync, pooledCalls, writeFully } from "./calls.js";
 import { Directories } from "./directories.js";
@@ -26,6 +28,7 @@ import { PosixReadFile } from "./read-file.js";
 import { Resolver } from "./resolve.js";
 import { markReleased, PosixStagedFile } from "./staging.js";
 import { toFileStat } from "./stat.js";
+import { tryStorage } from "./trial.js";
 
 const { O_RDONLY, O_RDWR, O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
 
@@ -343,6 +346,10 @@ class PosixStore implements Store {
     const totalBytes = stat.blocks * stat.bsize;
     // a failed upload is cut to its prefix, which leaves a little: full is full for the next one all the same
     return { freeBytes, totalBytes, full: freeBytes < Math.min(FULL_BELOW, totalBytes * FULL_SHARE) };
+  }
+
+  tryStorage(name: string, act: TrialAct, note: string): Promise<TrialAnswer> {
+    return tryStorage(this.#layout.probes, name, act, note);
   }
 
   async #mtime(path: string): Promise<number | undefined> {
