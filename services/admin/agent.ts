@@ -23,10 +23,11 @@ const MAX_CONNECTIONS = 128;
 /**
  * HAProxy's agent check: one line, then the end. It only says whether new sessions are welcome; whether the node is alive
  * is the health check's to say. A cut-off node gets new sessions only as the balancer's last resort. `ready` takes back an
- * earlier `drain`, which HAProxy would else keep over the node's restart.
+ * earlier `drain`, which HAProxy would else keep over the node's restart. A passive node's sessions, if it has any left,
+ * go on as a draining one's do.
  */
 export function agentAnswer(state: NodeState): string {
-  return state === "draining" || state === "cut-off" ? "drain\n" : "ready up\n";
+  return state === "draining" || state === "cut-off" || state === "passive" ? "drain\n" : "ready up\n";
 }
 
 export function createAgent(options: AgentOptions): Agent {

@@ -1,5 +1,7 @@
 import type { AuditSink } from "#audit/contract.js";
 import type { Backups } from "#backup/backup.js";
+import type { ActiveHolder } from "#cluster/active-decide.js";
+import type { ActiveSwitch } from "#cluster/active-switch.js";
 import type { NodeCertificate } from "#cluster/certificates.js";
 import type { NodeIdentity, NodeLoad, NodeState } from "#cluster/contract.js";
 import type { CoordinatorHolder } from "#cluster/coordinator.js";
@@ -7,6 +9,7 @@ import type { Intents } from "#cluster/intents.js";
 import type { MembersView } from "#cluster/members.js";
 import type { RememberedRequests } from "#cluster/remembered-requests.js";
 import type { Accounts } from "#config/accounts.js";
+import type { Mode } from "#config/active-schema.js";
 import type { Administrators } from "#config/administrators.js";
 import type { SiteSettings } from "#config/site.js";
 import type { SiteDocuments } from "#config/site-documents.js";
@@ -57,6 +60,10 @@ export interface AdminParts {
   readonly seal?: (plaintext: string, storeKey: string) => string;
   /** Who does the cluster's own work, as this node knows. */
   readonly coordinator?: { holder(): CoordinatorHolder | undefined };
+  /** The active node as this node knows; `mode` is undefined before there is a configuration. */
+  readonly active?: { holder(): ActiveHolder | undefined; mode(): Mode | undefined };
+  /** Planned switches between nodes in the mode active-passive. */
+  readonly activeSwitch: ActiveSwitch;
   /** The page of metrics. */
   readonly metrics: { render(): Promise<{ readonly contentType: string; readonly body: string }> };
   readonly logger: Logger;

@@ -1,8 +1,10 @@
 import type Router from "@koa/router";
+import { isWell } from "#cluster/decide.js";
 import type { AdminParts } from "./contract.js";
 
 /**
- * `live`: the process answers. `ready`: new partners are welcome. `serving`: those that are here are served, also while
+ * `live`: the process answers. `ready`: nothing is missing; new partners are welcome, or would be if this node were the
+ * active one. `serving`: those that are here are served, also while
  * the node drains, and for some time while it is cut off; the balancer ends the sessions of a node that doesn't serve. No token: the balancer has none.
  */
 export function healthRoutes(router: Router, { node }: AdminParts): void {
@@ -11,8 +13,9 @@ export function healthRoutes(router: Router, { node }: AdminParts): void {
   });
   router.get("/health/ready", (ctx) => {
     const { state, reasons } = node.state();
-    ctx.status = state === "ready" ? 200 : 503;
-    ctx.body = { status: state === "ready" ? "ready" : "not-ready", state, reasons };
+    const well = isWell(state);
+    ctx.status = well ? 200 : 503;
+    ctx.body = { status: well ? "ready" : "not-ready", state, reasons };
   });
   router.get("/health/serving", (ctx) => {
     const { state, reasons } = node.state();

@@ -1,3 +1,4 @@
+import { ROUTES_OF_ACTIVE } from "./active-spec.js";
 import { ROUTES_OF_ADMINISTRATORS } from "./administrators-spec.js";
 import { ROUTES_OF_AUDIT } from "./audit-spec.js";
 import { ROUTES_OF_BACKUP } from "./backup-spec.js";
@@ -30,7 +31,7 @@ export const ROUTES: readonly RouteSpec[] = [
     method: "GET",
     path: "/health/ready",
     id: "ready",
-    summary: "Whether new partners are welcome",
+    summary: "Whether nothing is missing: new partners are welcome, or would be on the active node",
     access: "open",
     answers: { 200: schema.ready, 503: schema.ready },
   },
@@ -177,6 +178,7 @@ export const ROUTES: readonly RouteSpec[] = [
     answers: { 204: "empty" },
     precondition: "heeded",
   },
+  ...ROUTES_OF_ACTIVE,
   ...ROUTES_OF_ADMINISTRATORS,
   ...ROUTES_OF_CONFIGURATION,
   ...ROUTES_OF_SECURITY,

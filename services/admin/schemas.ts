@@ -1,8 +1,10 @@
 import { z } from "zod";
 import { NODE_STATES, nodeRecordSchema } from "#cluster/contract.js";
+import { MODES } from "#config/active-schema.js";
 import { administratorSchema, administratorTokenSchema, roleSchema } from "#config/entries.js";
 import { accountSchema, siteSchema } from "#config/schema.js";
 import { scopesSchema } from "#config/scopes.js";
+import { holderSchema } from "./active-spec.js";
 
 /** What goes over the wire, for the route table. Answers are strict here, so that a test sees a field that isn't declared. */
 
@@ -81,6 +83,8 @@ export const status = z.strictObject({
   coordinator: z
     .strictObject({ incarnation: z.string(), id: z.string(), name: z.string(), since: z.number(), generation: z.int() })
     .nullable(),
+  mode: z.enum(MODES).nullable().meta({ description: "Null before there is a configuration." }),
+  active: holderSchema.nullable().meta({ description: "The active node; null in the mode active-active." }),
   sessions: z.number(),
   transfers: z.number(),
   nodes: z.array(node),

@@ -7,6 +7,7 @@ import Koa from "koa";
 import type { Administrator } from "#config/entries.js";
 import { LongshoreError, systemCode } from "#lib/errors.js";
 import { accountsRoutes } from "./accounts.js";
+import { activeRoutes } from "./active.js";
 import { administratorsRoutes } from "./administrators.js";
 import { auditRoutes } from "./audit.js";
 import { auditTrail } from "./audit-trail.js";
@@ -150,6 +151,7 @@ export function createRouter(parts: AdminParts): Router {
     metricsRoutes,
     statusRoutes,
     nodesRoutes,
+    activeRoutes,
     accountsRoutes,
     siteRoutes,
     administratorsRoutes,

@@ -1,11 +1,12 @@
 import type Router from "@koa/router";
 import { otherCertificates } from "#cluster/certificates.js";
 import { clocksOff } from "#cluster/clocks.js";
+import { shownHolder } from "./active.js";
 import type { AdminParts } from "./contract.js";
 import { convergenceOf, createWaiting, mismatchesOf } from "./convergence.js";
 
 /** The site at a glance: this node, what it sees of the others, and the configuration in force. */
-export function statusRoutes(router: Router, { node, members, coordinator, audit }: AdminParts): void {
+export function statusRoutes(router: Router, { node, members, coordinator, active, audit }: AdminParts): void {
   const waiting = createWaiting(members);
 
   router.get("/api/v1/status", (ctx) => {
@@ -42,6 +43,8 @@ export function statusRoutes(router: Router, { node, members, coordinator, audit
         otherCertificates: otherCertificates(node.certificates(), nodes),
       },
       coordinator: coordinator?.holder() ?? null,
+      mode: active?.mode() ?? null,
+      active: shownHolder(active?.holder()) ?? null,
       sessions: nodes.reduce((sum, each) => sum + each.load.sessions, 0),
       transfers: nodes.reduce((sum, each) => sum + each.load.transfers, 0),
       nodes,

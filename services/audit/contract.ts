@@ -21,6 +21,8 @@ export const AUDIT_KINDS = [
   /** The node's own state. */
   "state",
   "coordinator",
+  /** Which node is the active one (mode active-passive). */
+  "active",
   /** What the account life did: disabled, removed, notice sent. */
   "life",
   /** Records that could not be kept: how many. */

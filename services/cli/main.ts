@@ -2,6 +2,7 @@
 import { Command, CommanderError } from "commander";
 import { addAccountSetCommand } from "./commands/account-set.js";
 import { addAccountCommands } from "./commands/accounts.js";
+import { addActiveCommands } from "./commands/active.js";
 import { addAdministratorCommands } from "./commands/administrators.js";
 import { addAuditCommands } from "./commands/audit.js";
 import { addBackupCommands } from "./commands/backup.js";
@@ -29,6 +30,7 @@ const program = new Command("longshore")
   .configureHelp({ showGlobalOptions: true });
 addSiteCommands(program);
 addNodeCommands(program);
+addActiveCommands(program);
 addAccountCommands(program);
 addAdministratorCommands(program);
 addSecurityCommands(program);

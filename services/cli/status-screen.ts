@@ -41,6 +41,9 @@ export const statusSchema = z.looseObject({
   }),
   /** Who holds an elected office, where the site has one. */
   coordinator: z.looseObject({ node: z.string().optional(), name: z.string().optional() }).nullish(),
+  mode: z.string().nullish(),
+  /** Who takes partners in the mode active-passive. */
+  active: z.looseObject({ id: z.string(), name: z.string() }).nullish(),
   nodes: z.array(nodeSchema),
   clocksOff: z.array(z.looseObject({ name: z.string(), offsetMs: z.number() })).default([]),
   nodesBehindMs: z.number().default(0),
@@ -59,8 +62,9 @@ export function statusScreen(status: SiteStatus): string {
   const sum = (count: (load: SiteStatus["nodes"][number]["load"]) => number) =>
     nodes.reduce((total, each) => total + count(each.load), 0);
   const ready = nodes.filter(({ state }) => state === "ready").length;
+  const passive = nodes.filter(({ state }) => state === "passive").length;
   const head = [
-    `${counted(nodes.length, "node")}, ${ready} ready`,
+    `${counted(nodes.length, "node")}, ${ready} ready${passive === 0 ? "" : `, ${passive} passive`}`,
     counted(
       sum(({ sessions }) => sessions),
       "session",
@@ -98,7 +102,11 @@ export function faultsOf(status: SiteStatus, now = Date.now()): string[] {
   if (!node.leaseUsable) faults.push(`${node.name}: no quorum of the coordination store`);
   if (node.storage?.healthy === false) faults.push(`${node.name}: storage: ${node.storage.problem ?? "not healthy"}`);
   for (const each of nodes) {
-    if (each.state !== "ready") faults.push(`${each.name}: ${each.state}${because(each.reasons)}`);
+    if (each.state !== "ready" && each.state !== "passive")
+      faults.push(`${each.name}: ${each.state}${because(each.reasons)}`);
+  }
+  if (status.mode === "active-passive" && status.active == null) {
+    faults.push("no node is the active one: nobody takes partners");
   }
   if (!nodes.some(({ id }) => id === node.id)) {
     faults.push(`${node.name}: ${node.state}, isn't among the nodes that the store knows${because(node.reasons)}`);
@@ -137,9 +145,11 @@ export function faultsOf(status: SiteStatus, now = Date.now()): string[] {
   return faults;
 }
 
-function roleOf({ coordinator }: SiteStatus, { id, name }: SiteStatus["nodes"][number]): string {
+function roleOf({ coordinator, mode, active }: SiteStatus, { id, name }: SiteStatus["nodes"][number]): string {
   const holder = coordinator?.node ?? coordinator?.name;
-  return holder !== undefined && (holder === id || holder === name) ? "coordinator" : "member";
+  const coordinates = holder !== undefined && (holder === id || holder === name);
+  if (mode !== "active-passive") return coordinates ? "coordinator" : "member";
+  return [active?.id === id ? "active" : "passive", ...(coordinates ? ["coordinator"] : [])].join("+");
 }
 
 function because(reasons: readonly string[]): string {

@@ -4,9 +4,10 @@ import { type NodeCertificate, nodeCertificateSchema } from "./certificates.js";
 
 /**
  * `joining`: not all parts are up yet. `ready`: takes partners. `draining`: takes no new ones, runs on for those it has.
- * `cut-off`: it was up, and now lacks the store's quorum or the storage.
+ * `cut-off`: it was up, and now lacks the store's quorum or the storage. `passive`: nothing is missing, but another node is
+ * the active one (mode active-passive).
  */
-export const NODE_STATES = ["joining", "ready", "draining", "cut-off"] as const;
+export const NODE_STATES = ["joining", "ready", "passive", "draining", "cut-off"] as const;
 export type NodeState = (typeof NODE_STATES)[number];
 
 /** What stays the same over a node's restarts. */

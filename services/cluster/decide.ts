@@ -23,12 +23,19 @@ export interface Conditions {
   readonly auditProblem?: string | undefined;
   /** The partner-facing listener is open. */
   readonly listening: boolean;
+  /** Why this node is to take no partners although nothing is missing; absent: it may. */
+  readonly passive?: string | undefined;
 }
 
 export interface Decision {
   readonly state: NodeState;
   /** Why it isn't `ready`; empty if it is. */
   readonly reasons: readonly string[];
+}
+
+/** What of a node's states is well: it serves, or would serve if it were its turn. */
+export function isWell(state: NodeState): boolean {
+  return state === "ready" || state === "passive";
 }
 
 /**
@@ -43,6 +50,7 @@ export function decideState(conditions: Conditions): Decision {
     return { state: "joining", reasons: missing };
   if (conditions.drainWished) return { state: "draining", reasons: ["an administrator drains the node", ...missing] };
   if (missing.length > 0) return { state: "cut-off", reasons: missing };
+  if (conditions.passive !== undefined) return { state: "passive", reasons: [conditions.passive] };
   return { state: "ready", reasons: [] };
 }
 

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { activePassiveSchema, modeSchema } from "./active-schema.js";
 import {
   accountNameSchema,
   descriptionSchema,
@@ -81,6 +82,9 @@ export const siteSchema = z.strictObject({
    * sessions, since an account may have been disabled meanwhile. 0: it ends them at once.
    */
   cutOffGraceSeconds: z.int().min(0).max(86_400).default(60),
+  /** Which nodes take partners; may be changed at any time (cluster/active-decide.ts). */
+  mode: modeSchema.default("active-active"),
+  activePassive: activePassiveSchema.prefault({}),
   accountLife: accountLifeSchema.prefault({}),
   mail: mailSchema.optional(),
 });

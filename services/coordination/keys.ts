@@ -36,6 +36,8 @@ export const keys = {
   intent: (nodeId: string) => `intents/${nodeId}`,
   /** On the holder's lease (cluster/coordinator.ts). No other key may begin with it. */
   coordinator: "coordinator",
+  /** Which node takes partners in the mode active-passive; on its lease (cluster/active.ts). No other key may begin with it. */
+  active: "active",
   /** A node's last logins that the coordinator has not merged yet. */
   activityPrefix: "activity/",
   activity: (nodeId: string) => `activity/${nodeId}`,

@@ -3,10 +3,12 @@ import { readPair } from "#admin/certificate.js";
 import { type Admin, createAdmin } from "#admin/server.js";
 import { createBackups } from "#backup/backup.js";
 import { watchApplying, watchLastBackup } from "#backup/watch.js";
+import { createActiveSwitch } from "#cluster/active-switch.js";
 import { otherCertificates } from "#cluster/certificates.js";
 import { clockAgrees, clockOffsetMs } from "#cluster/clocks.js";
 import type { Heartbeat, NodeIdentity } from "#cluster/contract.js";
 import { createCoordinator } from "#cluster/coordinator.js";
+import { isWell } from "#cluster/decide.js";
 import { NodeConflictError } from "#cluster/errors.js";
 import { createIntents } from "#cluster/intents.js";
 import { createMembersView } from "#cluster/members.js";
@@ -29,6 +31,7 @@ import { createLogger, type RootLogger } from "#observe/logger.js";
 import { createMetrics } from "#observe/metrics.js";
 import { NATIVE_CRYPTO_MEND, nativeCrypto } from "#protocols/sftp/native.js";
 import type { Store } from "#storage/contract.js";
+import { createNodeActive } from "./active.js";
 import { createNodeAudit } from "./audit.js";
 import { createNodeCertificates } from "./certificates.js";
 import { watchOwnClock } from "./clock-watch.js";
@@ -63,8 +66,6 @@ export interface App {
   stop(): Promise<void>;
 }
 
-/** How soon a node that is cut off for too long ends its sessions. */
-const CUT_OFF_TICK_MS = 250;
 /** From the state `draining` to a balancer that has surely noticed: four of its agent checks. */
 const LEAVE_MS = 1_000;
 
@@ -150,11 +151,13 @@ export function createApp(settings: NodeSettings): App {
       storage: storage.health(),
       auditProblem: audit.problem(),
       listening,
+      passive: active.whyPassive(),
     }),
     sinceContactMs: () => withoutStore?.sinceContactMs() ?? 0,
     onChange: ({ state: what, reasons }) => {
       membership.touch();
       coordinator.check();
+      active.check();
       audit.record({ kind: "state", what, outcome: "ok", who: identity.name, details: { reasons } });
     },
     logger,
@@ -174,11 +177,26 @@ export function createApp(settings: NodeSettings): App {
     logger,
   });
 
+  const active = createNodeActive({
+    coordination,
+    identity,
+    membership,
+    members,
+    config,
+    state: () => state.now().state,
+    cutOffMs: () => state.cutOffMs(),
+    graceMs,
+    onChange: () => state.check(),
+    metrics,
+    audit,
+    logger,
+  });
+
   const coordinator = createCoordinator({
     coordination,
     identity,
     membership,
-    ready: () => state.now().state === "ready" && clockAgrees(members.list(), identity.id, Date.now()),
+    ready: () => isWell(state.now().state) && clockAgrees(members.list(), identity.id, Date.now()),
     work: (tenure) => lookAfterAccounts(tenure, { coordination, config, clusterKey, audit, logger }),
     onEvent: (what, generation) =>
       audit.record({ kind: "coordinator", what, outcome: "ok", who: identity.name, details: { generation } }),
@@ -191,7 +209,7 @@ export function createApp(settings: NodeSettings): App {
    * Whether those that are here are served: their sessions end where this is false. A node that is cut off or whose storage
    * is full or gone says so by its state; its sessions still read, or hear a clear error, and nothing is won by ending them.
    */
-  const serving = (): boolean => listening && dataPath !== undefined && !dataPath.suspended;
+  const serving = (): boolean => listening && dataPath !== undefined && !dataPath.suspended && active.serves();
   const startedAt = performance.now();
   const admin = createAdmin({
     host: settings.admin.host,
@@ -235,6 +253,8 @@ export function createApp(settings: NodeSettings): App {
     }),
     audit,
     coordinator,
+    active: active.held,
+    activeSwitch: createActiveSwitch({ coordination, members }),
     seal: (plaintext, storeKey) => seal(plaintext, clusterKey, storeKey),
     metrics,
     logger,
@@ -263,6 +283,7 @@ export function createApp(settings: NodeSettings): App {
     storageHealthy: () => storage.health()?.healthy ?? false,
     audit: () => audit.figures(),
     coordinator: () => ({ holds: coordinator.isHolder(), generation: coordinator.holder()?.generation ?? 0 }),
+    active: active.gauges,
     nativeCrypto: () => NATIVE_CRYPTO,
   });
 
@@ -327,6 +348,8 @@ export function createApp(settings: NodeSettings): App {
     activity.start();
     ends.push(() => coordinator.stop());
     coordinator.start();
+    ends.push(() => active.stop());
+    active.start();
     ends.push(() => storage.stop());
     store = await openStore({
       settings,
@@ -347,13 +370,14 @@ export function createApp(settings: NodeSettings): App {
       store,
       storageHealth: () => storage.health(),
       protection,
+      takes: active.takes,
       metrics,
       audit,
       onLogin: (account) => activity.loggedIn(account),
       logger,
     });
     ends.push(() => dataPath?.stop());
-    ends.push(watchCutOff(dataPath));
+    ends.push(active.mind(dataPath));
     await dataPath.listen();
     listening = true;
     state.check();
@@ -370,24 +394,6 @@ export function createApp(settings: NodeSettings): App {
   const loadConfig = async (signal: AbortSignal) => {
     await bootstrap({ coordination, clusterKey, siteName: settings.site, logger, signal });
     return await config.start(signal);
-  };
-
-  /** Ends all sessions when the node is cut off for too long, and takes partners again when it is back. */
-  const watchCutOff = (path: DataPath): (() => void) => {
-    let suspended = false;
-    const check = () => {
-      const over = state.cutOffMs() > graceMs();
-      if (over === suspended) return;
-      suspended = over;
-      if (!over) path.resume();
-      else {
-        logger.warn("cut off for too long: accounts may have changed, so sessions end", { graceMs: graceMs() });
-        void path.suspend("this node is cut off from its site");
-      }
-    };
-    check();
-    const timer = setInterval(check, CUT_OFF_TICK_MS).unref();
-    return () => clearInterval(timer);
   };
 
   let started: Promise<void> | undefined;

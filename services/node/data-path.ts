@@ -32,6 +32,8 @@ export interface DataPathOptions {
   readonly storageHealth: () => StorageHealth | undefined;
   /** Who may come in, and who must go. */
   readonly protection: Protection;
+  /** Whether it is this node's turn to let partners in. */
+  readonly takes: () => boolean;
   readonly metrics: Metrics;
   readonly audit: AuditSink;
   /** Hears of each login; cheap. */
@@ -103,6 +105,7 @@ export function createDataPath(options: DataPathOptions): DataPath {
     ...(settings.balancers === undefined ? {} : { balancers: settings.balancers }),
     limits: () => config.snapshot().site.sftp,
     refusal: guard.refusal,
+    takes: options.takes,
     onConnection(socket, client, release) {
       if (server !== undefined) server.accept(socket, client, release);
       else socket.destroy();

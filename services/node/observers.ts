@@ -1,6 +1,7 @@
 import { ADMIN_REFUSALS } from "#admin/principal.js";
 import type { AuditSink } from "#audit/contract.js";
 import { LOGIN_REFUSALS } from "#auth/security-contract.js";
+import { ACTIVE_CHANGES } from "#cluster/active-decide.js";
 import { NODE_STATES } from "#cluster/contract.js";
 import { type CommitObserver, RECOVERIES } from "#commit/contract.js";
 import type { Metrics, MetricsOptions } from "#observe/metrics.js";
@@ -28,6 +29,7 @@ export const METRIC_LABELS: MetricsOptions["labels"] = {
   recoveries: RECOVERIES,
   adminRefusals: ADMIN_REFUSALS,
   loginRefusals: LOGIN_REFUSALS,
+  activeChanges: ACTIVE_CHANGES,
 };
 
 /** Of what clients send once a session is open. */

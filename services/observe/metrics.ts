@@ -54,6 +54,16 @@ export interface Gauges {
   readonly audit: () => AuditGauges | undefined;
   /** Whether this node coordinates the cluster, and who does as the store said last: a growing number, 0 for nobody. */
   readonly coordinator: () => { readonly holds: boolean; readonly generation: number };
+  /** Whether this node is the active one, and which is as the store said last; undefined in the mode active-active. */
+  readonly active: () => ActiveGauges | undefined;
+}
+
+export interface ActiveGauges {
+  readonly holds: boolean;
+  /** A growing number, 0 for nobody. */
+  readonly generation: number;
+  /** When the active node became it, in milliseconds since 1970; undefined: there is none. */
+  readonly since: number | undefined;
 }
 
 export interface AuditGauges {
@@ -96,6 +106,8 @@ export interface Metrics {
   storeCall(call: StoreCall, outcome: StoreOutcome, seconds: number): void;
   /** A request of the admin API that was refused for its token: `reason` is one of few fixed words. */
   adminRefused(reason: string): void;
+  /** This node became the active one: `how` is one of few fixed words. */
+  activeTaken(how: string): void;
   /** Failed logins and what follows from them. */
   readonly security: SecurityMetrics;
   /** Sum over all transfers so far, for the load in the heartbeat. */
@@ -127,6 +139,8 @@ export interface MetricsOptions {
     readonly adminRefusals?: readonly string[];
     /** `reason` of `security.loginRefused`. */
     readonly loginRefusals: readonly string[];
+    /** `how` of `activeTaken`. */
+    readonly activeChanges?: readonly string[];
   };
 }
 
@@ -239,6 +253,16 @@ export function createMetrics(options: MetricsOptions): Metrics {
   single("longshore_coordinator_generation", "Of the coordinator that this node knows of; 0: none.", () => {
     return gauges.coordinator?.().generation;
   });
+  single("longshore_active", "1 on the node that takes partners; absent in the mode active-active.", () => {
+    return gauges.active?.()?.holds;
+  });
+  single("longshore_active_generation", "Of the active node that this node knows of; 0: none.", () => {
+    return gauges.active?.()?.generation;
+  });
+  single("longshore_active_since_timestamp_seconds", "When the active node became it, since 1970.", () => {
+    const since = gauges.active?.()?.since;
+    return since === undefined ? undefined : since / 1_000;
+  });
   const audit = (name: string, help: string, read: (figures: AuditGauges) => number) =>
     single(`longshore_audit_${name}`, help, () => {
       const figures = gauges.audit?.();
@@ -275,6 +299,9 @@ export function createMetrics(options: MetricsOptions): Metrics {
   const adminRefusals = counter("longshore_admin_refusals_total", "Admin requests refused for their token.", [
     "reason",
   ]);
+  const activations = counter("longshore_active_takeovers_total", "Times that this node became the active one.", [
+    "how",
+  ]);
   const commits = new Histogram({
     name: "longshore_commit_seconds",
     help: "From the last byte of an upload to its acknowledgement.",
@@ -299,6 +326,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
   fromZero(stream, "direction", ["in", "out"]);
   fromZero(recoveries, "action", labels.recoveries);
   fromZero(adminRefusals, "reason", labels.adminRefusals ?? []);
+  fromZero(activations, "how", labels.activeChanges ?? []);
   fromZero(commitErrors, "reason", ERROR_CODES);
   for (const call of STORE_CALLS) {
     store.zero({ call });
@@ -336,6 +364,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
       if (outcome !== "ok") storeErrors.inc({ call, outcome });
     },
     adminRefused: (reason) => adminRefusals.inc({ reason }),
+    activeTaken: (how) => activations.inc({ how }),
     get totalBytes() {
       return totalBytes;
     },

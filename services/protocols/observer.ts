@@ -20,6 +20,8 @@ export const REFUSAL_REASONS = [
   "denied",
   /** The node drains or stops. */
   "draining",
+  /** Another node is the active one (mode active-passive). */
+  "passive",
 ] as const;
 export type RefusalReason = (typeof REFUSAL_REASONS)[number];
 

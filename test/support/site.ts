@@ -34,6 +34,8 @@ export interface SiteOptions {
   readonly prometheus?: boolean;
   /** HTTPS on the admin ports. Default false. */
   readonly tls?: boolean;
+  /** Which nodes take partners. Default: every one. */
+  readonly mode?: "active-active" | "active-passive";
   /** One node with the embedded store. Default false. */
   readonly standalone?: boolean;
   /** An existing directory; `stop` leaves it as it is. Default: a new one, removed by `stop`. */
@@ -278,10 +280,12 @@ export class Site {
       standalone = false,
       accounts = [],
       tls = false,
+      mode,
     } = this.#options;
     return [
       ...["up", "--json", "--dir", this.directory, "--base-port", String(basePort)],
       ...(standalone ? ["--standalone"] : ["--nodes", String(nodes)]),
+      ...(mode === undefined ? [] : ["--mode", mode]),
       ...(restart ? [] : ["--no-restart"]),
       ...(tls ? ["--tls"] : []),
       ...(prometheus ? [] : ["--no-prometheus"]),

@@ -1,5 +1,6 @@
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { z } from "zod";
+import { MODES } from "#config/active-schema.js";
 import { handOver } from "../container/hand-over.js";
 import { CliError, EXIT } from "../errors.js";
 import { siteDirectory } from "../layout.js";
@@ -18,6 +19,7 @@ interface UpFlags {
   readonly basePort?: number;
   readonly standalone?: boolean;
   readonly tls?: boolean;
+  readonly mode?: string;
   readonly restart: boolean;
   readonly prometheus: boolean;
   readonly accounts: string[];
@@ -35,6 +37,11 @@ export function addSiteCommands(program: Command): void {
       "--base-port <port>",
       `first of its ports, exactly this one (default: as last time, else ${DEFAULT_BASE_PORT} or the next free block)`,
       wholeNumber,
+    )
+    .addOption(
+      new Option("--mode <mode>", "which nodes take partners (default: as last time, else active-active)").choices(
+        MODES,
+      ),
     )
     .option("--standalone", "one node with a store of its own: no etcd, no HAProxy, nothing to install")
     .option("--tls", "HTTPS on the admin ports, with an authority of the site's own (default: as last time, else HTTP)")
@@ -70,9 +77,9 @@ export function addSiteCommands(program: Command): void {
 }
 
 function upOptions(flags: UpFlags) {
-  const { restart, prometheus, accounts, nodes, basePort, standalone, tls } = flags;
+  const { restart, prometheus, accounts, nodes, basePort, standalone, tls, mode } = flags;
   const directory = siteDirectory(flags.dir);
-  const asked = { directory, restart, prometheus, accounts, nodes, basePort, standalone, tls };
+  const asked = { directory, restart, prometheus, accounts, nodes, basePort, standalone, tls, mode };
   const parsed = upOptionsSchema.safeParse(asked);
   if (parsed.success) return parsed.data;
   throw new CliError(EXIT.usage, z.prettifyError(parsed.error));

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { modeSchema } from "#config/active-schema.js";
 import { accountNameSchema } from "#config/schema.js";
 
 export const DEFAULT_NODES = 3;
@@ -24,6 +25,8 @@ export const upOptionsSchema = z.strictObject({
   standalone: z.boolean().optional(),
   /** Whether the admin ports speak HTTPS. Absent: as last time, else not. */
   tls: z.boolean().optional(),
+  /** Which nodes take partners. Absent: as the site's settings say. */
+  mode: modeSchema.optional(),
   /** Whether a node that died is started again. etcd, HAProxy and Prometheus always are. */
   restart: z.boolean(),
   /** Whether Prometheus runs too, where it is installed. */

@@ -48,6 +48,8 @@ export interface SitePlan {
   readonly restart: boolean;
   readonly prometheus: boolean;
   readonly accounts: readonly string[];
+  /** To be set; undefined: it stays as it is. */
+  readonly mode: UpOptions["mode"];
 }
 
 /** The site file for this run. Throws a CliError where the directory holds a site of the other mode. */
@@ -83,6 +85,7 @@ export function planSite(options: UpOptions, file: SiteFile, layout: SiteLayout)
     restart: options.restart,
     prometheus: options.prometheus && file.mode === "cluster",
     accounts: options.accounts,
+    mode: options.mode,
   };
 }
 

@@ -10,6 +10,7 @@ import { ensureAdminCertificate } from "./certificate.js";
 import { fetchHostKeys } from "./host-key-scan.js";
 import { lockDirectory, unlockDirectory } from "./lock.js";
 import { rotateLog } from "./logs.js";
+import { ensureMode } from "./mode.js";
 import { PORTS_A_SITE, type UpOptions } from "./options.js";
 import {
   adminUrl,
@@ -133,9 +134,10 @@ class Starting {
 
   /** The partners' side: accounts, and the address that they come to, with the keys to know it by. */
   async #open(token: string, front: string): Promise<void> {
-    const { layout, nodes, ports, accounts } = this.#knownPlan();
+    const { layout, nodes, ports, accounts, mode } = this.#knownPlan();
     const urls = nodes.map((node) => adminUrl(this.#knownPlan(), node.ports.admin));
     const access = { urls, token, ...(this.#ca === undefined ? {} : { ca: this.#ca }) };
+    if (mode !== undefined) await ensureMode(access, mode);
     this.#credentials = await ensureAccounts(access, layout, accounts);
     const address = { host: LOOPBACK, port: ports.sftp };
     await this.#ready(this.#process(front), `SFTP answers at ${LOOPBACK}:${ports.sftp}`, () => sshAnswers(address));

@@ -26,6 +26,8 @@ export interface ListenerOptions {
   readonly limits: () => { readonly maxUnauthenticated: number; readonly maxUnauthenticatedPerAddress: number };
   /** Why this client isn't taken at all, asked before anything is spent on it; undefined: it is. Default: all are. */
   readonly refusal?: (address: string) => "banned" | "denied" | undefined;
+  /** Whether partners are let in at all: not by a passive node, to which no balancer leads. Default: they are. */
+  readonly takes?: () => boolean;
   /**
    * The socket comes paused, with every byte behind the PROXY header still in it, and with an `error` listener. `client`
    * is the client's own address (P9). `release` gives the place among the unauthenticated back: at the login, or by
@@ -66,7 +68,8 @@ export function createListener(options: ListenerOptions): Listener {
     observer.connectionRefused(reason);
     const extra = mayLog();
     if (extra !== undefined) logger.warn(message, { ...extra, ...who, reason });
-    socket.destroy();
+    // What was written before is let out first.
+    socket.destroySoon();
   }
 
   /** Counts a connection against the limits; undefined where it was refused. */
@@ -101,6 +104,13 @@ export function createListener(options: ListenerOptions): Listener {
   }
 
   function handOver(socket: Socket, client: Endpoint): void {
+    if (options.takes?.() === false) {
+      // A server may send lines before its identification (RFC 4253, section 4.2): `ssh -v` shows this one.
+      socket.write("This node is passive: connect to the site's own address.\r\n");
+      const message = "connection refused: this node is passive; partners come through the site's own address";
+      refuse(socket, "passive", message, { client: client.address });
+      return;
+    }
     const refusal = options.refusal?.(client.address);
     if (refusal !== undefined) {
       refuse(socket, refusal, `connection refused: the address is ${refusal}`, { client: client.address });
