@@ -23,6 +23,8 @@ export interface AlertGroup {
 
 /** Below this share of the volume the storage is nearly full. */
 export const STORAGE_LOW = 0.1;
+/** Of a folder's quota. */
+const FOLDER_FULL = 0.9;
 
 /** Event-loop lag past which a node is overloaded, in seconds: every request there waits that long now and then. */
 export const LAG_HIGH_S = 0.5;
@@ -232,6 +234,14 @@ const storage: AlertGroup = {
       severity: "warning",
       summary: "{{ $labels.site }}: {{ $value | humanizePercentage }} of the storage is free",
       description: "When it is full, partners' uploads fail.",
+    },
+    {
+      name: "LongshoreFolderNearlyFull",
+      expression: `max by (site, folder) (longshore_folder_used_bytes / longshore_folder_limit_bytes) > ${FOLDER_FULL}`,
+      holds: "5m",
+      severity: "warning",
+      summary: "{{ $labels.site }}: {{ $value | humanizePercentage }} of the quota of {{ $labels.folder }} is used",
+      description: "When it is full, uploads into it fail.",
     },
     {
       name: "LongshoreStorageFilling",

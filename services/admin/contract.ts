@@ -18,6 +18,7 @@ import type { Logger } from "#lib/logger.js";
 import type { TrialAct, TrialAnswer } from "#storage/contract.js";
 import type { AuditSearch } from "./audit.js";
 import type { SecurityParts } from "./security-contract.js";
+import type { UsageView } from "./usage.js";
 
 /** What the node can say of itself at any time, from its very start on. */
 export interface NodeView {
@@ -55,6 +56,7 @@ export interface AdminParts {
   readonly requests: RememberedRequests;
   readonly protection: SecurityParts;
   readonly backups: Backups;
+  readonly usage?: UsageView;
   readonly audit?: AuditSink & AuditSearch;
   /** Seals a secret for the entry under this store key. */
   readonly seal?: (plaintext: string, storeKey: string) => string;

@@ -8,6 +8,7 @@ import type { Method, RouteSpec } from "./route.js";
 import * as schema from "./schemas.js";
 import { ROUTES_OF_SECURITY } from "./security-spec.js";
 import { ROUTES_OF_STORAGE } from "./storage-trial.js";
+import { ROUTES_OF_USAGE } from "./usage-spec.js";
 
 const ACCOUNT_LIMIT = 1_500_000;
 const SMALL_LIMIT = 65_536;
@@ -185,6 +186,7 @@ export const ROUTES: readonly RouteSpec[] = [
   ...ROUTES_OF_BACKUP,
   ...ROUTES_OF_AUDIT,
   ...ROUTES_OF_STORAGE,
+  ...ROUTES_OF_USAGE,
 ];
 
 const BY_NAME = new Map(ROUTES.map((route) => [`${route.method} ${route.path}`, route]));

@@ -33,6 +33,7 @@ import { siteRoutes } from "./site.js";
 import { statusRoutes } from "./status.js";
 import { storageTrialRoutes } from "./storage-trial.js";
 import { createAuthenticator } from "./token.js";
+import { usageRoutes } from "./usage.js";
 
 export interface AdminOptions extends AdminParts {
   readonly host: string;
@@ -163,6 +164,7 @@ export function createRouter(parts: AdminParts): Router {
     backupRoutes,
     auditRoutes,
     storageTrialRoutes,
+    usageRoutes,
   ]) {
     routes(router, parts);
   }

@@ -1,4 +1,4 @@
-import type { Coordination, Entry } from "#coordination/contract.js";
+import type { Compare, Coordination, Entry, Operation } from "#coordination/contract.js";
 import { keys } from "#coordination/keys.js";
 import { createBackoff } from "#lib/backoff.js";
 import { monotonicMs } from "#lib/clock.js";
@@ -10,6 +10,7 @@ import type { Finisher } from "./finish.js";
 import type { Groups } from "./group.js";
 import { releaseOf } from "./plan.js";
 import { type CommittedRecord, ownerOf, parseRecord } from "./records.js";
+import { advance, type Meter, parseUsage, takenBack, type UsageChange } from "./usage.js";
 
 /** How an operation came out. All but `committed` mean: not in place. */
 export type Outcome =
@@ -36,16 +37,25 @@ export class Carrier {
   readonly #groups: Groups;
   readonly #finisher: Finisher;
   readonly #logger: Logger;
+  readonly #meter: Meter | undefined;
   /** Our own finishes under way, so that the next operation on a name waits for them instead of helping. */
   readonly #finishing = new Map<string, Promise<void>>();
   #stopped = false;
 
-  constructor(coordination: Coordination, store: Store, groups: Groups, finisher: Finisher, logger: Logger) {
+  constructor(
+    coordination: Coordination,
+    store: Store,
+    groups: Groups,
+    finisher: Finisher,
+    logger: Logger,
+    meter?: Meter,
+  ) {
     this.#coordination = coordination;
     this.#store = store;
     this.#groups = groups;
     this.#finisher = finisher;
     this.#logger = logger;
+    this.#meter = meter;
   }
 
   stop(): void {
@@ -58,11 +68,20 @@ export class Carrier {
   }
 
   /** `giveUpAt`: monotonic; an operation that was never sent by then is not applied. */
-  async carry(id: string, record: CommittedRecord, giveUpAt: number): Promise<Outcome> {
-    const intent = { id, store: record.store, effect: record.effect, record: JSON.stringify(record) };
+  async carry(id: string, wanted: CommittedRecord, giveUpAt: number): Promise<Outcome> {
     for (;;) {
+      let usage: readonly UsageChange[];
+      try {
+        // anew each time: what was in the way may have changed what this one replaces
+        usage = await this.#measure(wanted);
+      } catch (error) {
+        return { kind: "not-applied", error: asLongshoreError(error, "the storage failed") };
+      }
+      const record = usage.length === 0 ? wanted : { ...wanted, usage: usage.map(recorded) };
+      const intent = { id, store: record.store, effect: record.effect, record: JSON.stringify(record), usage };
       const outcome = await this.#groups.submit(intent, giveUpAt);
       if (outcome.kind === "not-sent") return { kind: "not-applied", error: outcome.error };
+      if (outcome.kind === "over") return this.#overQuota(id, record, outcome.error);
       if (outcome.kind === "lost") return this.#afterLoss(id, record.effect);
       if (outcome.kind === "committed") {
         failpoint("commit-applied");
@@ -73,13 +92,28 @@ export class Carrier {
         const found = parseRecord(own);
         if (found.state === "SUPERSEDED") return { kind: "superseded" };
         if (found.state === "REFUSED") return this.#heardOfRefusal(own);
-        return this.#settle("owner", id, record, own.modRevision);
+        return this.#settle("owner", id, found, own.modRevision);
       }
       for (const entry of outcome.by) await this.#makeWay(entry);
       if (monotonicMs() > giveUpAt) {
         return { kind: "not-applied", error: new LongshoreError("busy", "another change of that name is under way") };
       }
     }
+  }
+
+  async #measure({ effect, actor, size }: CommittedRecord): Promise<readonly UsageChange[]> {
+    return (await this.#meter?.({ effect, account: actor.account, size })) ?? [];
+  }
+
+  /** An upload stays as its account's partial: there may be room when it comes back. */
+  async #overQuota(id: string, { effect }: CommittedRecord, error: LongshoreError): Promise<Outcome> {
+    try {
+      if (effect.kind === "upload") await this.#store.markReleased(id);
+      else await this.#store.cleanUp(id);
+    } catch {
+      // without the marker whoever resumes it copies first
+    }
+    return { kind: "refused", error };
   }
 
   /** Places and finishes an operation that is on record, whoever's it is; false where the record is gone by now. */
@@ -179,12 +213,13 @@ export class Carrier {
           value: JSON.stringify({ ...record, state: "REFUSED" }),
           lease: owner.lease,
         };
+        const counters = await this.#givenBack(record);
         const still = owner && { key: ownerKey, is: "created-at" as const, revision: owner.createRevision };
         const { applied } = await this.#coordination.transact({
-          compare: [unchanged, ...(still ? [still] : [])],
-          apply: [...(stays ? [stays] : remove ? [remove] : []), ...claims],
+          compare: [unchanged, ...(still ? [still] : []), ...counters.compare],
+          apply: [...(stays ? [stays] : remove ? [remove] : []), ...claims, ...counters.apply],
         });
-        if (applied || still === undefined) break;
+        if (applied) break;
         if ((await this.#coordination.get(keys.op(id)))?.modRevision !== revision) break;
       } catch {
         await backoff.wait();
@@ -192,6 +227,20 @@ export class Carrier {
     }
     if (record.effect.kind !== "upload") await this.#store.cleanUp(id);
     return { kind: "refused", error };
+  }
+
+  /** The counters as they are without the change. */
+  async #givenBack({ store, usage = [] }: CommittedRecord): Promise<{ compare: Compare[]; apply: Operation[] }> {
+    const compare: Compare[] = [];
+    const apply: Operation[] = [];
+    for (const change of usage) {
+      const key = keys.usage(store, change.target);
+      const entry = await this.#coordination.get(key);
+      if (entry === undefined) continue;
+      compare.push({ key, is: "modified-at", revision: entry.modRevision });
+      apply.push({ put: key, value: JSON.stringify(advance(parseUsage(entry), takenBack(change))) });
+    }
+    return { compare, apply };
   }
 
   /**
@@ -221,4 +270,8 @@ export class Carrier {
       }
     }
   }
+}
+
+function recorded({ target, added, removed }: UsageChange) {
+  return { target, added, removed };
 }

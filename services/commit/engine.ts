@@ -16,6 +16,7 @@ import { type ClosedNote, type CommittedRecord, ownerOf } from "./records.js";
 import { Recovery } from "./recovery.js";
 import { countable, supersede, type Trust, trustOf } from "./takeover.js";
 import { OwnUpload, type UploadHost } from "./upload.js";
+import type { Meter } from "./usage.js";
 
 /** A change of names waits so long for the store before it is refused. */
 const CHANGE_MS = 6_000;
@@ -32,6 +33,8 @@ export interface CommitEngineOptions {
   readonly observer: CommitObserver;
   /** Default: what was done is on no record. */
   readonly journal?: CommitJournal;
+  /** Default: no folder has a quota. */
+  readonly meter?: Meter | undefined;
   readonly logger: Logger;
 }
 
@@ -98,7 +101,7 @@ class Engine implements CommitEngine, UploadHost {
     this.#logger = logger;
     this.#groups = new Groups(coordination, standing, logger);
     this.#finisher = new Finisher(coordination, store, options.journal);
-    this.carrier = new Carrier(coordination, store, this.#groups, this.#finisher, logger);
+    this.carrier = new Carrier(coordination, store, this.#groups, this.#finisher, logger, options.meter);
     this.#host = parseIncarnation(newIncarnation(options.nodeId))?.host;
     this.#recovery = new Recovery({
       coordination,

@@ -3,10 +3,11 @@ import { LeaseGoneError, OutcomeUnknownError } from "#coordination/errors.js";
 import { keys } from "#coordination/keys.js";
 import { createBackoff } from "#lib/backoff.js";
 import { monotonicMs, pause } from "#lib/clock.js";
-import { isCode, LongshoreError } from "#lib/errors.js";
+import { asLongshoreError, isCode, LongshoreError } from "#lib/errors.js";
 import { failpoint } from "#lib/failpoints.js";
 import type { Logger } from "#lib/logger.js";
 import type { Standing } from "./contract.js";
+import { type CounterPlan, Counters } from "./counters.js";
 import { blockersOf, chooseGroup, comparesOf, type Intent, operationsOf } from "./plan.js";
 import { ownerOf, parseRecord } from "./records.js";
 
@@ -15,6 +16,8 @@ export type GroupOutcome =
   | { readonly kind: "committed"; readonly revision: number }
   /** Certainly not applied: these entries were in the way. */
   | { readonly kind: "blocked"; readonly by: readonly Entry[] }
+  /** Certainly not applied: it would go past a quota. */
+  | { readonly kind: "over"; readonly error: LongshoreError }
   /** Certainly not applied, and never will be: the incarnation in the id is over, or the time is up. */
   | { readonly kind: "not-sent"; readonly error: LongshoreError }
   /** The incarnation ended while its transaction was under way, and no record is left: only the storage can tell. */
@@ -42,6 +45,7 @@ export class Groups {
   readonly #coordination: Coordination;
   readonly #standing: Standing;
   readonly #logger: Logger;
+  readonly #counters: Counters;
   #queue: Waiting[] = [];
   #running = false;
   #stopped = false;
@@ -54,6 +58,7 @@ export class Groups {
     this.#coordination = coordination;
     this.#standing = standing;
     this.#logger = logger;
+    this.#counters = new Counters(coordination);
   }
 
   /** Never rejects. Once sent, it goes on until its outcome is certain, however long the store is away. */
@@ -115,7 +120,18 @@ export class Groups {
     for (const intent of ended) intent.resolve({ kind: "not-sent", error });
   }
 
-  async #send(group: readonly Waiting[], fence: Fence): Promise<void> {
+  async #send(chosen: readonly Waiting[], fence: Fence): Promise<void> {
+    let counters: CounterPlan<Waiting>;
+    try {
+      counters = await this.#counters.plan(chosen);
+    } catch (error) {
+      const known = asLongshoreError(error, "the site's store doesn't answer");
+      for (const intent of chosen) intent.resolve({ kind: "not-sent", error: known });
+      return;
+    }
+    for (const { intent, error } of counters.over) intent.resolve({ kind: "over", error });
+    const group = counters.sent;
+    if (group.length === 0) return;
     this.#count += 1;
     const name = `group-${this.#count}`;
     const compare: Compare[] = [];
@@ -124,6 +140,8 @@ export class Groups {
       compare.push(...comparesOf(intent));
       apply.push(...operationsOf(intent));
     }
+    compare.push(...counters.compare);
+    apply.push(...counters.apply);
     const result = await this.#transact(name, fence, compare, apply, () => {
       const now = monotonicMs();
       return group.every((intent) => intent.giveUpAt <= now);
@@ -141,9 +159,11 @@ export class Groups {
       for (const intent of group) intent.resolve(await this.#readBack(intent));
     } else if (result.applied) {
       fence.revision = result.revision;
+      this.#counters.applied(counters, result.revision);
       for (const intent of group) intent.resolve({ kind: "committed", revision: result.revision });
     } else {
       const blockers = blockersOf(group, result);
+      this.#counters.refused(counters, result.found.slice(1 + compare.length - counters.compare.length));
       for (const intent of group) {
         const by = blockers.get(intent.id);
         if (by !== undefined) intent.resolve({ kind: "blocked", by });

@@ -1,6 +1,7 @@
 import type { Compare, Entry, Operation, TransactionResult } from "#coordination/contract.js";
 import { keys } from "#coordination/keys.js";
 import type { Effect } from "#storage/contract.js";
+import type { UsageChange } from "./usage.js";
 
 /** The pure part of the group commit: what each operation claims, which ones fit into one transaction, who is in the way. */
 
@@ -11,6 +12,8 @@ export interface Intent {
   readonly effect: Effect;
   /** The record to put at `ops/<id>`. */
   readonly record: string;
+  /** What it does to the counters of folders with a quota. */
+  readonly usage?: readonly UsageChange[];
 }
 
 /** The paths that an effect needs for itself. */
@@ -70,7 +73,8 @@ export function chooseGroup<T extends Intent>(queue: readonly T[], maxOperations
   const passed: T[] = [];
   let operations = 1; // the fence
   for (const intent of queue) {
-    const size = Math.max(comparesOf(intent).length, operationsOf(intent).length);
+    const counters = intent.usage?.length ?? 0;
+    const size = Math.max(comparesOf(intent).length, operationsOf(intent).length) + counters;
     const blocked = [...chosen, ...passed].some((other) => collide(other, intent));
     if (blocked || operations + size > maxOperations || chosen.length >= most) {
       passed.push(intent);

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { Entry } from "#coordination/contract.js";
 import type { Effect } from "#storage/contract.js";
+import { recordedUsageSchema } from "./usage.js";
 
 /** `ops/<id>` in the store. absent -> COMMITTED -> finished (absent) | REFUSED; absent -> SUPERSEDED. */
 
@@ -37,6 +38,8 @@ const committedSchema = z.object({
   size: z.number().optional(),
   /** The pointer to take away at the end: an upload's own target. */
   pointer: z.object({ account: z.string(), path }).optional(),
+  /** What it did to the counters of folders with a quota. */
+  usage: recordedUsageSchema.optional(),
 });
 const supersededSchema = z.object({ state: z.literal("SUPERSEDED"), by: z.string() });
 const recordSchema = z.discriminatedUnion("state", [committedSchema, supersededSchema]);

@@ -72,6 +72,9 @@ export const keys = {
   lockoutPrefix: "security/lockouts/",
   /** Addresses, hashed, from which an account has logged in. */
   known: (account: string) => `security/known/${account}`,
+  /** Bytes in a place with a quota (commit/usage.ts); `target`: as a folder's. */
+  usagePrefix: (store: string) => `usage/${store}/`,
+  usage: (store: string, target: string) => `usage/${store}/${target}`,
   /** How many sessions each limited account has on a node; on the node's lease. */
   sessionCountPrefix: "sessions/",
   sessionCounts: (nodeId: string) => `sessions/${nodeId}`,

@@ -13,6 +13,7 @@ export const ERROR_CODES = [
   "name-too-long",
   "unsupported",
   "no-space",
+  "quota-exceeded",
   "read-only",
   "incomplete-upload",
   "busy",

@@ -30,16 +30,18 @@ import { createActivityLog } from "#life/activity.js";
 import { createLogger, type RootLogger } from "#observe/logger.js";
 import { createMetrics } from "#observe/metrics.js";
 import { NATIVE_CRYPTO_MEND, nativeCrypto } from "#protocols/sftp/native.js";
+import { createUsages } from "#quota/usages.js";
 import type { Store } from "#storage/contract.js";
 import { createNodeActive } from "./active.js";
 import { createNodeAudit } from "./audit.js";
 import { createNodeCertificates } from "./certificates.js";
 import { watchOwnClock } from "./clock-watch.js";
 import { measured, openCoordination } from "./coordination.js";
+import { coordinate } from "./coordinator-work.js";
 import { createDataPath, type DataPath, openStore } from "./data-path.js";
 import { hashInForce, isMismatch } from "./drift.js";
 import { EXIT_FAILED, EXIT_SETTINGS, StartupError } from "./errors.js";
-import { lookAfterAccounts } from "./life.js";
+import { folderUsages } from "./folder-usage.js";
 import { createLiveKeyRing } from "./live-key-ring.js";
 import { createLoadMeter } from "./load.js";
 import { adminTokenIn, clusterKeyIn, nodeIdIn } from "./local-files.js";
@@ -197,11 +199,15 @@ export function createApp(settings: NodeSettings): App {
     identity,
     membership,
     ready: () => isWell(state.now().state) && clockAgrees(members.list(), identity.id, Date.now()),
-    work: (tenure) => lookAfterAccounts(tenure, { coordination, config, clusterKey, audit, logger }),
+    work: (tenure) => coordinate(tenure, { coordination, config, clusterKey, audit, logger, store: () => store }),
     onEvent: (what, generation) =>
       audit.record({ kind: "coordinator", what, outcome: "ok", who: identity.name, details: { generation } }),
     logger,
   });
+
+  const usages = createUsages({ coordination, logger });
+  const folders = folderUsages(config, usages);
+  metrics.quotas.attach(() => folders.figures());
 
   const activity = createActivityLog({ coordination, nodeId: identity.id, logger });
 
@@ -252,6 +258,7 @@ export function createApp(settings: NodeSettings): App {
       software: VERSION,
     }),
     audit,
+    usage: folders,
     coordinator,
     active: active.held,
     activeSwitch: createActiveSwitch({ coordination, members }),
@@ -350,6 +357,8 @@ export function createApp(settings: NodeSettings): App {
     coordinator.start();
     ends.push(() => active.stop());
     active.start();
+    ends.push(() => usages.stop());
+    usages.start();
     ends.push(() => storage.stop());
     store = await openStore({
       settings,
@@ -369,6 +378,7 @@ export function createApp(settings: NodeSettings): App {
       config,
       store,
       storageHealth: () => storage.health(),
+      usages,
       protection,
       takes: active.takes,
       metrics,

@@ -12,6 +12,8 @@ import type { Logger } from "#lib/logger.js";
 import type { Metrics } from "#observe/metrics.js";
 import { createListener } from "#protocols/net/listener.js";
 import { type ConnectedClient, createSftpServer, type SftpServer } from "#protocols/sftp/server.js";
+import { createMeter } from "#quota/meter.js";
+import type { Usages } from "#quota/usages.js";
 import { createSessions, type TransferOfSession } from "#sessions/sessions.js";
 import type { Store } from "#storage/contract.js";
 import { createPosixStore } from "#storage/posix/store.js";
@@ -30,6 +32,8 @@ export interface DataPathOptions {
   readonly store: Store;
   /** What the storage watch says now. */
   readonly storageHealth: () => StorageHealth | undefined;
+  /** How full the folders with a quota are. */
+  readonly usages: Usages;
   /** Who may come in, and who must go. */
   readonly protection: Protection;
   /** Whether it is this node's turn to let partners in. */
@@ -84,6 +88,7 @@ export function createDataPath(options: DataPathOptions): DataPath {
     partialLifetimeMs: () => config.snapshot().site.partialLifetimeHours * 3_600_000,
     observer: commitObserver(metrics),
     journal: commitJournal(audit, identity.name, logger),
+    meter: createMeter({ config, store }),
     logger,
   });
   const storageFault = (): LongshoreError | undefined => {
@@ -93,7 +98,15 @@ export function createDataPath(options: DataPathOptions): DataPath {
     if (health.code === "no-space" || health.code === "read-only") return undefined;
     return new LongshoreError("unavailable", "the storage can't be used at the moment: try again later");
   };
-  const sessions = createSessions({ config, store, engine, storageFault, logger, observer: transfers });
+  const sessions = createSessions({
+    config,
+    store,
+    engine,
+    usages: options.usages,
+    storageFault,
+    logger,
+    observer: transfers,
+  });
   const { guard, registry } = options.protection;
   const newServer = (): SftpServer =>
     createSftpServer({ config, verifier: guard.verifier, sessions, registry, logger, observer });

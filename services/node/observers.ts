@@ -66,6 +66,7 @@ export function transferObserver(metrics: Metrics, audit: AuditSink): CountingTr
     ended(direction, end, about) {
       running--;
       metrics.transferEnded(direction, end);
+      if (about.details.code === "quota-exceeded") metrics.quotas.refused();
       const entry = transferRecord(direction, end, about);
       if (entry !== undefined) audit.record(entry);
     },

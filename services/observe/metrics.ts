@@ -1,6 +1,7 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { ERROR_CODES } from "#lib/errors.js";
+import { createQuotaMetrics, type QuotaMetrics } from "./quota-metrics.js";
 import { createSecurityMetrics, type SecurityMetrics } from "./security-metrics.js";
 
 export type Direction = "upload" | "download";
@@ -80,7 +81,7 @@ export interface AuditGauges {
 
 /**
  * The product's metrics. Never a label by account, path or address: a site has millions of them, and a page of metrics
- * is readable without a login.
+ * is readable without a login. The one exception are folders with a quota, at most 200 of them (quota-metrics.ts).
  */
 export interface Metrics {
   attach(gauges: Partial<Gauges>): void;
@@ -110,6 +111,7 @@ export interface Metrics {
   activeTaken(how: string): void;
   /** Failed logins and what follows from them. */
   readonly security: SecurityMetrics;
+  readonly quotas: QuotaMetrics;
   /** Sum over all transfers so far, for the load in the heartbeat. */
   readonly totalBytes: number;
   /** The page for Prometheus. */
@@ -343,6 +345,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
   let totalBytes = 0;
   return {
     attach: (more) => void Object.assign(gauges, more),
+    quotas: createQuotaMetrics(registers),
     security: createSecurityMetrics(registers, labels.loginRefusals),
     connectionOpened: () => opened.inc(),
     connectionRefused: (reason) => refused.inc({ reason }),

@@ -1,6 +1,10 @@
 import type { StatsFs } from "node:fs";
+import type { Room } from "#quota/usages.js";
 import type { FileStat, StatChange } from "#storage/contract.js";
 import type { AttributeChange, Attributes, VolumeStatistics } from "./contract.js";
+
+/** Small, so that a small quota isn't rounded away. */
+const QUOTA_BLOCK = 1_024;
 
 export function fromFileStat(stat: FileStat): Attributes {
   return {
@@ -37,6 +41,20 @@ export function reportedSize(prefix: number): number {
 /** The bits of the mode that a client may set. */
 export function maskMode(change: AttributeChange): StatChange {
   return change.mode === undefined ? change : { ...change, mode: change.mode & 0o777 };
+}
+
+/** A quota as the volume that `df` shows: never more room than there really is. */
+export function fromQuota({ limit, bytes, used }: Room, stats: StatsFs): VolumeStatistics {
+  const blocks = Math.ceil(limit.bytes / QUOTA_BLOCK);
+  const volume = Math.floor((stats.bavail * stats.bsize) / QUOTA_BLOCK);
+  const free = Math.max(0, Math.min(Math.floor(bytes / QUOTA_BLOCK), volume, blocks - Math.ceil(used / QUOTA_BLOCK)));
+  return {
+    ...fromVolume(stats),
+    blockSize: QUOTA_BLOCK,
+    blocks,
+    freeBlocks: free,
+    availableBlocks: free,
+  };
 }
 
 export function fromVolume(stats: StatsFs): VolumeStatistics {

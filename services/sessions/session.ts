@@ -1,9 +1,9 @@
 import type { Actor, CommitEngine } from "#commit/engine.js";
 import type { EffectiveAccount } from "#config/effective.js";
 import { isCode, LongshoreError } from "#lib/errors.js";
-import type { Logger } from "#lib/logger.js";
+import type { Room } from "#quota/usages.js";
 import type { PartialName, StatChange, Store } from "#storage/contract.js";
-import { fromFileStat, fromVolume, maskMode, ofPartial } from "./attributes.js";
+import { fromFileStat, fromQuota, fromVolume, maskMode, ofPartial } from "./attributes.js";
 import { authorize, authorizeAny } from "./authorize.js";
 import type {
   AttributeChange,
@@ -20,25 +20,10 @@ import { Listing } from "./directory.js";
 import { DownloadHandle } from "./download-handle.js";
 import { folderNames, folderRole, isSamePlace, placeOf, VIRTUAL_DIRECTORY } from "./folders.js";
 import { NameOrder } from "./order.js";
-import { TransferLog, type TransferObserver } from "./transfer-log.js";
+import type { SessionOptions } from "./session-options.js";
+import { TransferLog } from "./transfer-log.js";
 import { UploadHandle } from "./upload-handle.js";
 import { VirtualPath } from "./virtual-path.js";
-
-export interface SessionOptions {
-  readonly id: string;
-  readonly clientAddress: string;
-  readonly protocol: string;
-  /** The account as it is configured now; throws once it is gone. */
-  readonly account: () => EffectiveAccount;
-  readonly power: () => boolean;
-  /** Why the storage can't be used at all now, if so. */
-  readonly storageFault: () => LongshoreError | undefined;
-  readonly store: Store;
-  readonly engine: CommitEngine;
-  readonly logger: Logger;
-  readonly observer: TransferObserver;
-  readonly ended: () => void;
-}
 
 const ROOT = VirtualPath.parse("/");
 
@@ -238,8 +223,11 @@ export class AccountSession implements Session {
     const at = VirtualPath.parse(path);
     authorizeAny(this.#account(), at.toString(), "list", "read", "write");
     const role = folderRole(this.#account(), at);
-    const stats = await this.#store.statVolume(await this.#resolve(role === "above" ? ROOT : at, true));
-    return fromVolume(stats);
+    const physical = await this.#resolve(role === "above" ? ROOT : at, true);
+    const stats = await this.#store.statVolume(physical);
+    // of a directory: what a file in it would meet
+    const room = role === "above" ? undefined : this.#room(`${physical}/`, 0);
+    return room === undefined ? fromVolume(stats) : fromQuota(room, stats);
   }
 
   copy(from: FileHandle, fromOffset: number, length: number, to: FileHandle, toOffset: number): Promise<number> {
@@ -269,14 +257,17 @@ export class AccountSession implements Session {
       case "resume": {
         this.#authorizeWrite(virtual, decision.over);
         const upload = await this.#engine.openResume(this.#uploadOptions(virtual, name, id));
-        return upload && this.#uploadHandle(id, virtual, name, intent, upload, true);
+        return upload && (await this.#uploadHandle(id, virtual, name, intent, upload, true));
       }
       case "copy-on-write": {
         this.#authorizeWrite(virtual, true);
         const base = await this.#store.openRead(name.path);
         try {
           const upload = await this.#engine.openFresh({ ...this.#uploadOptions(virtual, name, id), pointed: false });
-          return this.#uploadHandle(id, virtual, name, intent, upload, false, { base, mode: (await base.stat()).mode });
+          return await this.#uploadHandle(id, virtual, name, intent, upload, false, {
+            base,
+            mode: (await base.stat()).mode,
+          });
         } catch (error) {
           await base.close();
           throw error;
@@ -296,7 +287,15 @@ export class AccountSession implements Session {
     return handle;
   }
 
-  #uploadHandle(
+  #room(path: string, replaced: number): Room | undefined {
+    try {
+      return this.#options.usages?.room(this.#account(), path, replaced);
+    } catch {
+      return undefined; // the account is gone: its close says so
+    }
+  }
+
+  async #uploadHandle(
     id: string,
     virtual: string,
     name: PartialName,
@@ -304,9 +303,11 @@ export class AccountSession implements Session {
     upload: Awaited<ReturnType<CommitEngine["openFresh"]>>,
     resumed: boolean,
     old?: { base: Awaited<ReturnType<Store["openRead"]>>; mode: number },
-  ): UploadHandle {
+  ): Promise<UploadHandle> {
     const at = VirtualPath.parse(virtual);
     const place = placeOf(this.#account(), at);
+    const limited = this.#room(name.path, 0) !== undefined;
+    const replaced = limited ? await this.#sizeAt(name.path) : 0;
     const inner: UploadHandle = new UploadHandle({
       upload,
       readable: intent.read,
@@ -315,6 +316,8 @@ export class AccountSession implements Session {
       mode: old?.mode ?? (intent.attributes?.mode ?? 0o644) & 0o777,
       ...(old && { base: old.base }),
       log: this.#log(id, "upload", virtual),
+      ...(limited && { room: () => this.#room(name.path, replaced) }),
+      overQuota: (target) => this.#options.usages?.askRecount(target),
       authorizeCommit: async () => {
         // else the permissions of one place would let the file into another
         if (!isSamePlace(placeOf(this.#account(), at), place)) {
@@ -333,6 +336,15 @@ export class AccountSession implements Session {
     // in order with the session's other operations on the name: WinSCP pipelines SETSTAT behind CLOSE
     inner.close = () => this.#order.run([virtual], true, close);
     return inner;
+  }
+
+  /** Zero where nothing is, and where it can't be looked at: the commit judges by what it finds then. */
+  async #sizeAt(path: string): Promise<number> {
+    try {
+      return (await this.#store.find(path))?.size ?? 0;
+    } catch {
+      return 0;
+    }
   }
 
   /** Registers a handle; one whose connection ended during its open is let go at once. */

@@ -4,6 +4,7 @@ import type { ConfigView } from "#config/contract.js";
 import { effectiveAccount } from "#config/effective.js";
 import { LongshoreError } from "#lib/errors.js";
 import type { Logger } from "#lib/logger.js";
+import type { Usages } from "#quota/usages.js";
 import type { Store } from "#storage/contract.js";
 import type { Session, Sessions } from "./contract.js";
 import { AccountSession } from "./session.js";
@@ -13,6 +14,8 @@ export interface SessionsOptions {
   readonly config: ConfigView;
   readonly store: Store;
   readonly engine: CommitEngine;
+  /** Default: no folder has a quota. */
+  readonly usages?: Usages | undefined;
   /** Why the storage can't be used at all now (gone, hung, another site's); a full one can. */
   readonly storageFault: () => LongshoreError | undefined;
   readonly logger: Logger;
@@ -68,6 +71,7 @@ export function createSessions(options: SessionsOptions): CountedSessions {
         storageFault: options.storageFault,
         store: options.store,
         engine: options.engine,
+        usages: options.usages,
         logger: options.logger.child({ session: id, account, client: clientAddress }),
         observer: watched({ session: id, account, address: clientAddress }),
         ended: () => open.delete(session),

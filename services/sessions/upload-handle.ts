@@ -1,5 +1,6 @@
 import type { Upload } from "#commit/contract.js";
 import { asLongshoreError, isCode, LongshoreError } from "#lib/errors.js";
+import type { Room } from "#quota/usages.js";
 import type { ReadFile, StatChange } from "#storage/contract.js";
 import type { AttributeChange, Attributes, FileHandle } from "./contract.js";
 import type { TransferLog } from "./transfer-log.js";
@@ -15,12 +16,19 @@ export interface UploadHandleOptions {
   /** Bits for a new file; a change of attributes overrides them. */
   readonly mode?: number;
   readonly log: TransferLog;
+  /** How large the file may get by the quotas that bind it now; absent: none does. */
+  readonly room?: () => Room | undefined;
+  /** Told of the place whose quota is used up. */
+  readonly overQuota?: (target: string) => void;
   /** Asked again at the close: may the account still write this, whatever lies there by now? Throws. */
   readonly authorizeCommit: () => Promise<void>;
   /** Applies attributes to the committed file: a handle that wrote nothing is no upload. */
   readonly applyAttributes: (change: StatChange) => Promise<void>;
   readonly closed: () => void;
 }
+
+/** Between two looks at a quota. */
+const CLEARED_BYTES = 1 << 20;
 
 /** How much of the committed file a copy-on-write handle still stands on. */
 type Base = { readonly file: ReadFile; limit: number };
@@ -43,6 +51,8 @@ export class UploadHandle implements FileHandle {
   /** The highest end handed to the staged file, done or not. */
   #handedEnd: number;
   #failure: LongshoreError | undefined;
+  /** Up to here the quota was asked. */
+  #cleared: number;
   /** While it runs, writes wait behind it: filling up, pointing. */
   #preparing: Promise<void> | undefined;
   #waiting = 0;
@@ -53,6 +63,7 @@ export class UploadHandle implements FileHandle {
     this.#upload = options.upload;
     this.readable = options.readable;
     this.#handedEnd = options.upload.file.end;
+    this.#cleared = options.room === undefined ? Number.POSITIVE_INFINITY : 0;
     this.#base = options.base && { file: options.base, limit: options.base.size };
     this.#upload.onLost((error) => {
       this.#failure ??= error;
@@ -92,6 +103,8 @@ export class UploadHandle implements FileHandle {
     }
     if (change.size === undefined) return;
     const size = change.size;
+    const over = size > this.#cleared ? this.#ask(size) : undefined;
+    if (over !== undefined) throw over;
     await this.#after(async () => {
       this.#changedSize = true;
       const base = this.#base;
@@ -129,6 +142,14 @@ export class UploadHandle implements FileHandle {
     const at = offset + this.#shift;
     let bytes = 0;
     for (const view of views) bytes += view.length;
+    if (at + bytes > this.#cleared) {
+      const over = this.#ask(at + bytes);
+      if (over !== undefined) {
+        this.#failure = over;
+        done(over);
+        return;
+      }
+    }
     if (this.#base !== undefined) this.#prepare(at);
     this.#wrote = true;
     this.#handedEnd = Math.max(this.#handedEnd, at + bytes);
@@ -154,6 +175,17 @@ export class UploadHandle implements FileHandle {
   #startSize(): number {
     if (this.#base !== undefined) return this.#base.limit;
     return this.#options.resumed ? Math.max(0, this.#upload.resumedAt - 1) : 0;
+  }
+
+  /** Whether the file may get that large; a yes holds for a while, so that not each packet asks. */
+  #ask(size: number): LongshoreError | undefined {
+    const room = this.#options.room?.();
+    if (room !== undefined && size > room.bytes) {
+      this.#options.overQuota?.(room.limit.target);
+      return room.error();
+    }
+    this.#cleared = Math.min(size + CLEARED_BYTES, room?.bytes ?? Number.POSITIVE_INFINITY);
+    return undefined;
   }
 
   /** The first write says what the handle is about; a reason to refuse it, if any. */
@@ -294,7 +326,9 @@ export class UploadHandle implements FileHandle {
     } catch (error) {
       const known = asLongshoreError(error, "the upload failed");
       await this.#keep();
-      log.ended(isCode(known, "outcome-unknown") ? "unknown" : "failed", { error: known.message });
+      const limited = isCode(known, "quota-exceeded") ? this.#options.room?.() : undefined;
+      if (limited !== undefined) this.#options.overQuota?.(limited.limit.target);
+      log.ended(isCode(known, "outcome-unknown") ? "unknown" : "failed", { error: known.message, code: known.code });
       throw known;
     } finally {
       closed();
@@ -311,7 +345,8 @@ export class UploadHandle implements FileHandle {
 
   async #abandon(reason: string): Promise<void> {
     await this.#keep();
-    this.#options.log.ended("partial", { reason });
+    const failed = this.#failure && { error: this.#failure.message, code: this.#failure.code };
+    this.#options.log.ended("partial", { reason, ...failed });
     this.#options.closed();
   }
 

@@ -121,6 +121,8 @@ export interface Store {
   openRead(path: string): Promise<ReadFile>;
   setAttributes(path: string, change: StatChange): Promise<void>;
   statVolume(path: string): Promise<import("node:fs").StatsFs>;
+  /** Walks the tree below a directory, gently; one that isn't there is empty. Rejects when `signal` aborts. */
+  measure(path: string, signal: AbortSignal): Promise<Measured>;
 
   /** Makes `ops/<id>/data`. */
   stageUpload(id: string, options: StageOptions): Promise<StagedFile>;
@@ -196,6 +198,12 @@ export interface TrialAnswer {
   /** What `look` found under the name, and under its other one. */
   readonly note?: string;
   readonly movedNote?: string;
+}
+
+/** Of all regular files below a directory, each name counted. */
+export interface Measured {
+  readonly bytes: number;
+  readonly files: number;
 }
 
 /** What is left of the volume. */

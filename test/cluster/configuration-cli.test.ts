@@ -5,6 +5,7 @@ import { after, before, test } from "node:test";
 import { parse } from "yaml";
 import { EXIT } from "#cli/errors.js";
 import { run } from "../support/clients/run.js";
+import { until } from "../support/processes.js";
 import { longshore } from "../support/site.js";
 import { keepAwake } from "./fixture.js";
 import { type Node, Site } from "./node-process.js";
@@ -79,12 +80,17 @@ test("an account is changed field by field; what isn't given stays, its password
 test("folders are set and removed on accounts and groups", async () => {
   await ok("folder", "set", "/in", "--group", "partners", "--target", "common/in", "--quota", "2G");
   await ok("folder", "set", "/out", "--account", "ann", "--target", "common/out", "--allow", "list", "read");
+  // the node counts what lies there by itself
+  await until("the folder is counted", 20_000, async () => (await asJson("folder", "list"))[1]?.countedAt !== null);
   const folders = await asJson("folder", "list");
+  const countedAt = folders[1]?.countedAt;
   assert.deepEqual(folders, [
     { owner: "account ann", path: "/out", target: "common/out", allow: ["list", "read"] },
-    { owner: "group partners", path: "/in", target: "common/in", quotaBytes: 2 * 1024 ** 3 },
+    { owner: "group partners", path: "/in", target: "common/in", quotaBytes: 2 * 1024 ** 3, usedBytes: 0, countedAt },
   ]);
-  assert.match(await ok("folder", "list", "--group", "partners"), /\/in +common\/in +- +2\.0 GiB/);
+  assert.match(await ok("folder", "list", "--group", "partners"), /\/in +common\/in +- +2\.0 GiB +0 B \(0 %\)/);
+  assert.match(await ok("folder", "recount", "common/in"), /counted anew/);
+  assert.equal((await cli("folder", "recount", "common/out")).code, EXIT.notFound);
   await ok("folder", "remove", "/out", "--account", "ann");
   assert.equal((await cli("folder", "remove", "/out", "--account", "ann")).code, EXIT.notFound);
   assert.equal((await cli("folder", "set", "/x", "--account", "ann", "--target", "../x")).code, EXIT.usage);

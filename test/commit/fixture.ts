@@ -12,6 +12,8 @@ import type { Coordination, Lease } from "#coordination/contract.js";
 import { createEmbeddedCoordination } from "#coordination/embedded.js";
 import { keys } from "#coordination/keys.js";
 import { newIncarnation } from "#lib/incarnation.js";
+import { createMeter } from "#quota/meter.js";
+import { createUsages, type Usages } from "#quota/usages.js";
 import type { Session } from "#sessions/contract.js";
 import { createSessions } from "#sessions/sessions.js";
 import type { Store } from "#storage/contract.js";
@@ -22,6 +24,7 @@ import { recordingLogger } from "../cluster/fixture.js";
 export interface TestNode {
   readonly engine: CommitEngine;
   readonly store: Store;
+  readonly usages: Usages;
   /** Lets its lease end: to the others it is dead, though its code goes on (a zombie). */
   die(): Promise<void>;
   /** Begins a new incarnation. */
@@ -82,18 +85,31 @@ export async function createWorld(local = true, configOf = fixedConfig): Promise
         },
         partialLifetimeMs: () => 3_600_000,
         observer: { committed: () => {}, failed: () => {}, recovered: () => {} },
+        meter: createMeter({ config, store }),
         logger,
       });
       engine.start();
+      const usages = createUsages({ coordination, logger });
+      usages.start();
       stops.push(async () => {
+        usages.stop();
         await engine.stop();
         await current?.lease.release();
       });
       const observer = { opened: () => {}, bytes: () => {}, ended: () => {} };
-      const sessions = createSessions({ config, store, engine, storageFault: () => undefined, logger, observer });
+      const sessions = createSessions({
+        config,
+        store,
+        engine,
+        usages,
+        storageFault: () => undefined,
+        logger,
+        observer,
+      });
       return {
         engine,
         store,
+        usages,
         die: async () => void (await current?.lease.release()),
         rejoin: join,
         session: (account = "alice") => sessions.open({ account, clientAddress: "192.0.2.1", protocol: "sftp" }),

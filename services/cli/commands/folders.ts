@@ -1,7 +1,7 @@
 import { type Command, Option } from "commander";
 import { z } from "zod";
 import { PERMISSIONS, type Permission } from "#config/schema.js";
-import { askAdmin } from "../admin-client.js";
+import { type AdminAccess, askAdmin, askAll } from "../admin-client.js";
 import { CliError, EXIT } from "../errors.js";
 import { cell, json, size, table } from "../output.js";
 import { adminAccess } from "../site-access.js";
@@ -9,6 +9,11 @@ import { byteCount, entryPath, readEntry, writeEntry } from "./entries.js";
 import { answerAs, type ClientOptions, withSite } from "./shared.js";
 
 const folderSchema = z.looseObject({ path: z.string(), target: z.string(), quotaBytes: z.number().optional() });
+const usageSchema = z.looseObject({
+  target: z.string(),
+  usedBytes: z.number().nullable(),
+  countedAt: z.string().nullable(),
+});
 const ownerSchema = z.looseObject({ name: z.string(), folders: z.array(folderSchema).default([]) });
 
 interface OwnerOptions extends ClientOptions {
@@ -43,6 +48,12 @@ export function addFolderCommands(program: Command): void {
   withOwner(folder.command("remove").description("remove a virtual folder; its files stay").argument("<path>")).action(
     remove,
   );
+  withSite(
+    folder
+      .command("recount")
+      .description("have the bytes of a folder with a quota counted anew")
+      .argument("<target>", "where it lies, relative to the storage"),
+  ).action(recount);
 }
 
 function withOwner(command: Command): Command {
@@ -67,22 +78,47 @@ async function list(options: OwnerOptions): Promise<void> {
       for (const each of owner.folders) rows.push({ owner: `${kind} ${owner.name}`, folder: each });
     }
   }
+  const limited = rows.some(({ folder }) => folder.quotaBytes !== undefined);
+  const usage = limited ? await usageByTarget(access) : new Map<string, Counted>();
   if (options.output === "json") {
-    process.stdout.write(json(rows.map(({ owner, folder }) => ({ owner, ...folder }))));
+    const shown = rows.map(({ owner, folder }) => {
+      if (folder.quotaBytes === undefined) return { owner, ...folder };
+      const { usedBytes = null, countedAt = null } = usage.get(folder.target) ?? {};
+      return { owner, ...folder, usedBytes, countedAt };
+    });
+    process.stdout.write(json(shown));
     return;
   }
   process.stdout.write(
     table(
-      ["OWNER", "PATH", "TARGET", "ALLOW", "QUOTA"],
+      ["OWNER", "PATH", "TARGET", "ALLOW", "QUOTA", "USED"],
       rows.map(({ owner, folder: { path, target, allow, quotaBytes } }) => [
         owner,
         path,
         target,
         cell(allow),
         quotaBytes === undefined ? "-" : size(quotaBytes),
+        quotaBytes === undefined ? "-" : used(usage.get(target)?.usedBytes, quotaBytes),
       ]),
     ),
   );
+}
+
+type Counted = z.infer<typeof usageSchema>;
+
+async function usageByTarget(access: AdminAccess): Promise<ReadonlyMap<string, Counted>> {
+  const all = answerAs(z.array(usageSchema), await askAll(access, "/api/v1/usage", "folders"));
+  return new Map(all.map((each) => [each.target, each]));
+}
+
+function used(bytes: number | null | undefined, quota: number): string {
+  if (bytes === null || bytes === undefined) return "not counted yet";
+  return `${size(bytes)} (${quota === 0 ? 100 : Math.floor((100 * bytes) / quota)} %)`;
+}
+
+async function recount(target: string, options: ClientOptions): Promise<void> {
+  const answer = await askAdmin(adminAccess(options), "/api/v1/usage/recount", { method: "POST", body: { target } });
+  process.stdout.write(options.output === "json" ? json(answer) : `${target} is counted anew in some seconds\n`);
 }
 
 async function set(path: string, options: SetOptions): Promise<void> {

@@ -17,6 +17,7 @@ const STATUS: Readonly<Record<ErrorCode, StatusCode>> = {
   "is-a-directory": Status.FAILURE,
   "not-empty": Status.FAILURE,
   "no-space": Status.FAILURE,
+  "quota-exceeded": Status.FAILURE,
   "incomplete-upload": Status.FAILURE,
   busy: Status.FAILURE,
   superseded: Status.FAILURE,

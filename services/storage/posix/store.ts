@@ -5,6 +5,7 @@ import { asLongshoreError, LongshoreError, systemCode } from "#lib/errors.js";
 import type {
   Effect,
   FileStat,
+  Measured,
   Partial,
   PartialName,
   Placement,
@@ -29,6 +30,7 @@ import { Resolver } from "./resolve.js";
 import { markReleased, PosixStagedFile } from "./staging.js";
 import { toFileStat } from "./stat.js";
 import { tryStorage } from "./trial.js";
+import { measureTree } from "./walk.js";
 
 const { O_RDONLY, O_RDWR, O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
 
@@ -165,6 +167,11 @@ class PosixStore implements Store {
 
   statVolume(path: string): Promise<fs.StatsFs> {
     return this.#try(() => fs.promises.statfs(this.#layout.absolute(path)), "the volume can't be read");
+  }
+
+  async measure(path: string, signal: AbortSignal): Promise<Measured> {
+    await this.#checkSentinel(); // a bare mount point would count as empty
+    return measureTree(this.#layout.absolute(path), signal);
   }
 
   async stageUpload(id: string, options: StageOptions): Promise<StagedFile> {
