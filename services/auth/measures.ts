@@ -40,6 +40,8 @@ export interface Measures {
   add(record: MeasureRecord): Promise<void>;
   /** False where there was none. Throws as `add`. */
   remove(subject: string): Promise<boolean>;
+  /** What an earlier process knew last: it counts until the store has been listed. */
+  preload(records: readonly MeasureRecord[]): void;
   /** Calls back after each change. */
   onChange(callback: () => void): void;
 }
@@ -149,6 +151,7 @@ export function createMeasures(options: MeasuresOptions): Measures {
   };
 
   const sweep = async () => {
+    if (!listed) return;
     const at = now();
     const crowded = stored.size > MOST_RECORDS * 0.75;
     const over = [...stored.values()]
@@ -190,6 +193,11 @@ export function createMeasures(options: MeasuresOptions): Measures {
       follower?.close();
     },
     get,
+    preload(records) {
+      if (listed) return;
+      stored = new Map(records.map((record) => [record.subject, { record, modRevision: 0 }]));
+      changed();
+    },
     list() {
       const all = new Map([...stored].map(([subject, { record }]) => [subject, record]));
       for (const [subject, { record }] of local) all.set(subject, record);

@@ -87,6 +87,11 @@ class Engine implements CommitEngine, UploadHost {
   readonly #host: string | undefined;
   /** Incarnations under which this engine gave out ids. */
   readonly #mine = new Set<string>();
+  /**
+   * Of a process that was started without the store: it stages under this name, which has no key in the store and so can
+   * commit nothing. When the node joins, what is open goes on under its first true incarnation, as after any other loss.
+   */
+  readonly #unregistered: string;
   #count = 0;
   #unsubscribe: (() => void) | undefined;
   #stopping: Promise<void> | undefined;
@@ -102,7 +107,8 @@ class Engine implements CommitEngine, UploadHost {
     this.#groups = new Groups(coordination, standing, logger);
     this.#finisher = new Finisher(coordination, store, options.journal);
     this.carrier = new Carrier(coordination, store, this.#groups, this.#finisher, logger, options.meter);
-    this.#host = parseIncarnation(newIncarnation(options.nodeId))?.host;
+    this.#unregistered = newIncarnation(options.nodeId);
+    this.#host = parseIncarnation(this.#unregistered)?.host;
     this.#recovery = new Recovery({
       coordination,
       store,
@@ -138,13 +144,10 @@ class Engine implements CommitEngine, UploadHost {
 
   /** Ids hold the incarnation that alone may commit them; never reused. */
   newId(name?: PartialName): string {
-    const standing = this.#standing.current();
-    if (standing === undefined) {
-      throw new LongshoreError("cut-off", "this node is not part of the site at the moment: try again");
-    }
+    const incarnation = this.#standing.current()?.incarnation ?? this.#unregistered;
     this.#count += 1;
-    this.#mine.add(standing.incarnation);
-    const id = `${standing.incarnation}-${this.#count.toString(36)}`;
+    this.#mine.add(incarnation);
+    const id = `${incarnation}-${this.#count.toString(36)}`;
     return name === undefined ? id : `${id}-${this.store.tagOf(name)}`;
   }
 

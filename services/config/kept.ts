@@ -28,6 +28,9 @@ export interface KeptFor {
   readonly nodeId: string;
 }
 
+/** The configuration, or the bans and lockouts as last known: neither file is taken for the other. */
+export type KeptWhat = "snapshot" | "security";
+
 /** The file isn't there to be trusted: damaged, another node's, of another version, or sealed with another key. */
 export class KeptSnapshotError extends LongshoreError {
   constructor(message: string, cause?: unknown) {
@@ -54,8 +57,8 @@ const headerSchema = z.strictObject({
 const entrySchema = z.tuple([z.string().min(1), z.string(), revisionSchema, revisionSchema]);
 
 /** The file's text, piece by piece; the caller writes one before it asks for the next. */
-export function* encodeKept(kept: Kept, whose: KeptFor): Generator<string> {
-  const mac = createHmac("sha256", keyOf(whose.ring[0], whose, "snapshot"));
+export function* encodeKept(kept: Kept, whose: KeptFor, what: KeptWhat = "snapshot"): Generator<string> {
+  const mac = createHmac("sha256", keyOf(whose.ring[0], whose, what));
   const said = (piece: string): string => {
     mac.update(piece);
     return piece;
@@ -73,14 +76,14 @@ export function* encodeKept(kept: Kept, whose: KeptFor): Generator<string> {
 }
 
 /** Checks the HMAC before it looks at anything else. Throws `KeptSnapshotError`. */
-export function decodeKept(text: string, whose: KeptFor): Kept {
+export function decodeKept(text: string, whose: KeptFor, what: KeptWhat = "snapshot"): Kept {
   const first = text.slice(0, text.indexOf("\n") + 1);
   if (first !== `${FORMAT} ${VERSION}\n`) throw new KeptSnapshotError("it isn't a snapshot of this version");
   const end = text.lastIndexOf(MAC_LINE);
   const given = MAC_FORM.exec(text.slice(end))?.[1];
   if (given === undefined) throw new KeptSnapshotError("it is cut short");
   const body = text.slice(0, end);
-  if (!isOurs(body, given, whose, "snapshot")) {
+  if (!isOurs(body, given, whose, what)) {
     throw new KeptSnapshotError("it was changed, or is another node's, site's or cluster key's");
   }
   try {

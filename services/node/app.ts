@@ -48,6 +48,7 @@ import { adminTokenIn, clusterKeyIn, nodeIdIn } from "./local-files.js";
 import { createNodeState } from "./node-state.js";
 import { METRIC_LABELS } from "./observers.js";
 import { createProtection } from "./protection.js";
+import { createSecurityKeeper } from "./security-keeper.js";
 import type { NodeSettings } from "./settings.js";
 import { createSnapshotKeeper } from "./snapshot-keeper.js";
 import { createStorageWatch } from "./storage-health.js";
@@ -88,12 +89,13 @@ export function createApp(settings: NodeSettings): App {
   const stopping = new AbortController();
 
   // A standalone node's store is on this very disk: there is no start without it.
+  const whose = { ring: clusterKey, site: settings.site, nodeId: identity.id };
   const keeper =
     settings.coordination.kind === "embedded"
       ? undefined
       : createSnapshotKeeper({
           directory: settings.dataDirectory,
-          whose: { ring: clusterKey, site: settings.site, nodeId: identity.id },
+          whose,
           logger,
         });
   const config = createConfigView({ coordination, clusterKey, logger, ...(keeper && { keeper }) });
@@ -176,6 +178,7 @@ export function createApp(settings: NodeSettings): App {
     endBanned: (isBanned) => dataPath?.endBanned(isBanned),
     metrics,
     audit,
+    keeper: keeper && createSecurityKeeper({ directory: settings.dataDirectory, whose, logger }),
     logger,
   });
 
@@ -348,7 +351,7 @@ export function createApp(settings: NodeSettings): App {
 
   const openOnce = async (signal: AbortSignal): Promise<void> => {
     ends.push(() => protection.stop());
-    protection.start();
+    await protection.start();
     ends.push(() => audit.stop());
     await audit.open(membership.current()?.incarnation ?? newIncarnation(identity.id));
     ends.push(() => activity.stop());

@@ -20,6 +20,7 @@ import { createSessionCounts } from "#sessions/counts.js";
 import { createSessionRegistry, type SessionEnd, type SessionFacts, type SessionRegistry } from "#sessions/registry.js";
 import type { TransferOfSession } from "#sessions/sessions.js";
 import { banRecords } from "./audit-observers.js";
+import type { SecurityKeeper } from "./security-keeper.js";
 
 export interface ProtectionOptions {
   readonly coordination: Coordination;
@@ -33,6 +34,8 @@ export interface ProtectionOptions {
   readonly endBanned: (isBanned: (address: string) => boolean) => void;
   readonly metrics: Metrics;
   readonly audit: AuditSink;
+  /** Keeps bans and lockouts on the node's own disk, for a start without the store. Absent: the store is on it. */
+  readonly keeper?: SecurityKeeper | undefined;
   readonly logger: Logger;
 }
 
@@ -42,7 +45,8 @@ export interface Protection {
   readonly registry: SessionRegistry;
   /** What the admin API needs of it. */
   readonly parts: SecurityParts;
-  start(): void;
+  /** Nobody is let in before it has resolved: what was known last is known again. Never rejects. */
+  start(): Promise<void>;
   /** Idempotent. */
   stop(): Promise<void>;
 }
@@ -147,13 +151,25 @@ export function createProtection(options: ProtectionOptions): Protection {
     lockouts: () => inForceNow(security.lockouts.list()),
   });
 
+  const restoreKept = async () => {
+    const kept = await options.keeper?.load();
+    if (kept !== undefined) {
+      security.bans.preload(kept.bans);
+      security.lockouts.preload(kept.lockouts);
+    }
+    const keep = () => options.keeper?.keep({ bans: security.bans.list(), lockouts: security.lockouts.list() });
+    security.bans.onChange(keep);
+    security.lockouts.onChange(keep);
+  };
+
   let timer: NodeJS.Timeout | undefined;
   let offConfig: (() => void) | undefined;
   return {
     guard,
     registry,
     parts: { security, exchange },
-    start() {
+    async start() {
+      await restoreKept();
       security.start();
       counts.start();
       exchange.start();
@@ -169,6 +185,7 @@ export function createProtection(options: ProtectionOptions): Protection {
       offConfig?.();
       exchange.stop();
       await Promise.all([security.stop(), counts.stop()]);
+      await options.keeper?.stop();
     },
   };
 }

@@ -167,7 +167,7 @@ async function readContact(path: string, whose: KeptFor): Promise<Contact | unde
   return text === undefined ? undefined : decodeContact(text, whose);
 }
 
-async function readIfThere(path: string): Promise<string | undefined> {
+export async function readIfThere(path: string): Promise<string | undefined> {
   try {
     const { size } = await stat(path);
     if (size > LARGEST_BYTES) throw new Error(`it has ${size} bytes`);
@@ -179,7 +179,7 @@ async function readIfThere(path: string): Promise<string | undefined> {
 }
 
 /** Written aside and renamed in place: a crash leaves the old file or the new one. */
-async function writeWhole(path: string, pieces: Iterable<string>, durable: boolean): Promise<void> {
+export async function writeWhole(path: string, pieces: Iterable<string>, durable: boolean): Promise<void> {
   const aside = `${path}.new`;
   try {
     const file = await open(aside, "w", 0o600);

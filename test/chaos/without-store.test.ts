@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { keepAwake } from "../cluster/fixture.js";
@@ -61,6 +61,11 @@ async function kept(of: Node, revision: number): Promise<void> {
   await until(`${of.name} keeps revision ${revision}`, 10_000, async () => (await contactOf(of.name)) >= revision);
 }
 
+/** Closed uploads whose commit is owed. */
+function owed(): number {
+  return readdirSync(join(site.directory, "storage", ".longshore", "closed")).length;
+}
+
 async function revisionOf(of: Node): Promise<number> {
   const { config } = (await of.ask("/api/v1/status")).body as { config: { revision: number } };
   return config.revision;
@@ -98,11 +103,43 @@ test("a node started while etcd is down lets known accounts log in and download,
     RawSftp.connect({ host: "127.0.0.1", port: sftpPort, user: "bob", password: PASSWORD, deadlineMs: 5_000 }),
   );
   const begun = performance.now();
-  const upload = await codeOf(session.open("/new", Open.W | Open.C | Open.T));
-  assert.notEqual(upload, Status.OK, "an upload gets an error");
-  assert.ok(performance.now() - begun < 15_000, "in time");
+  const upload = await session.open("/new", Open.W | Open.C | Open.T);
+  await assert.rejects(session.write(upload, 0, CONTENT.subarray(0, 32_000)), /cut off from the site/);
+  assert.ok(performance.now() - begun < 15_000, "an upload gets its error in time");
+  await assert.rejects(session.close(upload));
+  assert.equal((await session.stat("/new")).size, 31_999, "its partial is kept");
   assert.ok((await session.get("/kept")).equals(CONTENT), "the session goes on after it");
   await session.end();
+});
+
+test("an upload that is closed without etcd hears an error, and is committed by itself when etcd is back", async () => {
+  const session = await login(sftpPort);
+  const handle = await session.open("/closed", Open.W | Open.C | Open.T);
+  await assert.rejects(session.close(handle), /cut off from the site|outcome/);
+  await session.end();
+  assert.equal(owed(), 1, "it is noted as owed");
+});
+
+test("an upload opened without etcd ends well when etcd is back in time; what was left partial is resumed", async () => {
+  const session = await login(sftpPort);
+  const handle = await session.open("/in-time", Open.W | Open.C | Open.T);
+  const written = session.writeAll(handle, CONTENT);
+  await etcd.members[0]?.restart();
+  await written;
+  await session.close(handle);
+  assert.ok((await session.get("/in-time")).equals(CONTENT));
+  const from = (await session.stat("/new")).size ?? 0;
+  await session.put("/new", CONTENT.subarray(from), Open.W | Open.C, from);
+  assert.ok((await session.get("/new")).equals(CONTENT), "the partial of an unregistered process is taken over");
+  await until(
+    "the owed one is committed",
+    15_000,
+    async () => owed() === 0 && (await codeOf(session.stat("/closed"))) === 0,
+  );
+  assert.equal((await session.stat("/closed")).size, 0n);
+  await session.end();
+  await etcd.members[0]?.kill();
+  await until("it is cut off again", 15_000, async () => (await node.state()) === "cut-off");
 });
 
 test("etcd back: the node is ready within 5 s by itself, and uploads work in a session that began without it", async () => {
@@ -214,6 +251,16 @@ test("behind the balancer: etcd hangs, every node is killed, and partners still 
     const first = await session();
     await first.put("/kept", CONTENT);
     await first.end();
+    await whole.admin("/api/v1/bans", { method: "POST", body: { address: "192.0.2.66" } });
+    const from = (source: string, at: number) => {
+      const { sftpPort: port } = whole.node(at);
+      const options = { host: "127.0.0.1", port, user: "ann", password: PASSWORD, deadlineMs: 5_000 };
+      return RawSftp.connect({ ...options, proxy: { source } });
+    };
+    for (const { name } of whole.endpoints().nodes) {
+      const file = join(whole.directory, "nodes", name, "data", "security-snapshot");
+      await until(`${name} keeps the ban`, 10_000, () => readFileSync(file, "utf8").includes("192.0.2.66"));
+    }
     const { revision } = ((await whole.admin("/api/v1/status")) as { config: { revision: number } }).config;
     for (const { name } of whole.endpoints().nodes) {
       const contact = join(whole.directory, "nodes", name, "data", "config-contact");
@@ -232,6 +279,11 @@ test("behind the balancer: etcd hangs, every node is killed, and partners still 
       const again = await until("a login through the balancer", 30_000, session);
       assert.ok((await again.get("/kept")).equals(CONTENT));
       await again.end();
+      for (const at of [0, 1]) {
+        const allowed = await until("a login at the node itself", 15_000, () => from("192.0.2.67", at));
+        await allowed.end();
+        await assert.rejects(from("192.0.2.66", at), "a banned address stays banned");
+      }
     } finally {
       process.kill(pid, "SIGCONT");
     }

@@ -1,0 +1,38 @@
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { MeasureRecord } from "#auth/measures.js";
+import type { Logger } from "#lib/logger.js";
+import { createSecurityKeeper, SECURITY_FILE } from "./security-keeper.js";
+
+const logger: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => logger };
+const ring = [{ id: "00000001", bytes: randomBytes(32) }] as const;
+const whose = { ring, site: "s", nodeId: "n" };
+const record = (subject: string): MeasureRecord => ({
+  subject,
+  at: 1,
+  until: null,
+  level: 1,
+  by: "administrator",
+  reason: "",
+});
+
+test("what was known comes back; a changed file, or another node's, is not used", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "longshore-keeper-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const keeper = createSecurityKeeper({ directory, whose, logger });
+  assert.equal(await keeper.load(), undefined);
+  keeper.keep({ bans: [record("192.0.2.1")], lockouts: [] });
+  const known = { bans: [record("192.0.2.1"), record("198.51.100.0/24")], lockouts: [record("ann")] };
+  keeper.keep(known);
+  await keeper.stop();
+  assert.deepEqual(await createSecurityKeeper({ directory, whose, logger }).load(), known);
+  const other = { ...whose, nodeId: "other" };
+  assert.equal(await createSecurityKeeper({ directory, whose: other, logger }).load(), undefined);
+  const file = join(directory, SECURITY_FILE);
+  writeFileSync(file, readFileSync(file, "utf8").replace("192.0.2.1", "192.0.2.2"));
+  assert.equal(await createSecurityKeeper({ directory, whose, logger }).load(), undefined);
+});
