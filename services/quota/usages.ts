@@ -21,6 +21,8 @@ export interface Usages {
    * where no quota binds the account there.
    */
   room(account: EffectiveAccount, path: string, replaced: number): Room | undefined;
+  /** The same by the store itself, not by what was heard last; where that doesn't answer, by what is known. */
+  roomNow(account: EffectiveAccount, path: string, replaced: number): Promise<Room | undefined>;
   /** Asks for a place to be counted anew, at most now and then: it may have been emptied past the site. Never throws. */
   askRecount(target: string): void;
 }
@@ -36,6 +38,7 @@ export interface Room {
 /** Each commit into such a folder changes a key: what is shown may be that old. */
 const DEBOUNCE_MS = 100;
 const ASK_MS = 10_000;
+const ANSWER_MS = 1_000;
 
 export function createUsages(options: { readonly coordination: Coordination; readonly logger: Logger }): Usages {
   const { coordination, logger } = options;
@@ -54,6 +57,26 @@ export function createUsages(options: { readonly coordination: Coordination; rea
       const compare = [{ key, is: "modified-at" as const, revision: entry.modRevision }];
       const value = JSON.stringify({ ...usage, due: true });
       if ((await coordination.transact({ compare, apply: [{ put: key, value }] })).applied) return;
+    }
+  };
+
+  const room = (account: EffectiveAccount, path: string, replaced: number): Room | undefined => {
+    let least: Room | undefined;
+    for (const limit of limitsOf(account, path)) {
+      const used = known.get(limit.target)?.bytes ?? 0;
+      const bytes = Math.max(0, limit.bytes - used + replaced);
+      if (least !== undefined && least.bytes <= bytes) continue;
+      least = { bytes, limit, used, error: () => quotaExceeded(limit, used) };
+    }
+    return least;
+  };
+
+  const refresh = async (target: string) => {
+    try {
+      const entry = await coordination.get(keys.usage("main", target), { deadlineMs: ANSWER_MS });
+      if (entry !== undefined) known = new Map(known).set(target, parseUsage(entry));
+    } catch (error) {
+      logger.debug("a folder's usage is judged by what was heard last", { target, error: String(error) });
     }
   };
 
@@ -81,15 +104,10 @@ export function createUsages(options: { readonly coordination: Coordination; rea
     },
     of: (target) => known.get(target),
     all: () => known,
-    room(account, path, replaced) {
-      let least: Room | undefined;
-      for (const limit of limitsOf(account, path)) {
-        const used = known.get(limit.target)?.bytes ?? 0;
-        const bytes = Math.max(0, limit.bytes - used + replaced);
-        if (least !== undefined && least.bytes <= bytes) continue;
-        least = { bytes, limit, used, error: () => quotaExceeded(limit, used) };
-      }
-      return least;
+    room,
+    async roomNow(account, path, replaced) {
+      for (const { target } of limitsOf(account, path)) await refresh(target);
+      return room(account, path, replaced);
     },
     askRecount(target) {
       const now = monotonicMs();

@@ -1,7 +1,6 @@
 import type { Actor, CommitEngine } from "#commit/engine.js";
 import type { EffectiveAccount } from "#config/effective.js";
 import { isCode, LongshoreError } from "#lib/errors.js";
-import type { Room } from "#quota/usages.js";
 import type { PartialName, StatChange, Store } from "#storage/contract.js";
 import { fromFileStat, fromQuota, fromVolume, maskMode, ofPartial } from "./attributes.js";
 import { authorize, authorizeAny } from "./authorize.js";
@@ -20,6 +19,7 @@ import { Listing } from "./directory.js";
 import { DownloadHandle } from "./download-handle.js";
 import { folderNames, folderRole, isSamePlace, placeOf, VIRTUAL_DIRECTORY } from "./folders.js";
 import { NameOrder } from "./order.js";
+import { QuotaRoom } from "./room.js";
 import type { SessionOptions } from "./session-options.js";
 import { TransferLog } from "./transfer-log.js";
 import { UploadHandle } from "./upload-handle.js";
@@ -35,6 +35,7 @@ export class AccountSession implements Session {
   readonly #options: SessionOptions;
   readonly #store: Store;
   readonly #engine: CommitEngine;
+  readonly #room: QuotaRoom;
   readonly #order = new NameOrder();
   readonly #handles = new Set<FileHandle>();
   /** Open uploads by normalised virtual path: SETSTAT by path means them. */
@@ -47,6 +48,7 @@ export class AccountSession implements Session {
     this.#options = options;
     this.#store = options.store;
     this.#engine = options.engine;
+    this.#room = new QuotaRoom(options.usages, options.account);
     this.id = options.id;
     this.account = options.account().name;
     this.clientAddress = options.clientAddress;
@@ -226,7 +228,7 @@ export class AccountSession implements Session {
     const physical = await this.#resolve(role === "above" ? ROOT : at, true);
     const stats = await this.#store.statVolume(physical);
     // of a directory: what a file in it would meet
-    const room = role === "above" ? undefined : this.#room(`${physical}/`, 0);
+    const room = role === "above" ? undefined : this.#room.known(`${physical}/`, 0);
     return room === undefined ? fromVolume(stats) : fromQuota(room, stats);
   }
 
@@ -287,14 +289,6 @@ export class AccountSession implements Session {
     return handle;
   }
 
-  #room(path: string, replaced: number): Room | undefined {
-    try {
-      return this.#options.usages?.room(this.#account(), path, replaced);
-    } catch {
-      return undefined; // the account is gone: its close says so
-    }
-  }
-
   async #uploadHandle(
     id: string,
     virtual: string,
@@ -306,8 +300,7 @@ export class AccountSession implements Session {
   ): Promise<UploadHandle> {
     const at = VirtualPath.parse(virtual);
     const place = placeOf(this.#account(), at);
-    const limited = this.#room(name.path, 0) !== undefined;
-    const replaced = limited ? await this.#sizeAt(name.path) : 0;
+    const room = await this.#room.forUpload(this.#store, name.path);
     const inner: UploadHandle = new UploadHandle({
       upload,
       readable: intent.read,
@@ -316,8 +309,8 @@ export class AccountSession implements Session {
       mode: old?.mode ?? (intent.attributes?.mode ?? 0o644) & 0o777,
       ...(old && { base: old.base }),
       log: this.#log(id, "upload", virtual),
-      ...(limited && { room: () => this.#room(name.path, replaced) }),
-      overQuota: (target) => this.#options.usages?.askRecount(target),
+      ...(room && { room }),
+      overQuota: (target) => this.#room.askRecount(target),
       authorizeCommit: async () => {
         // else the permissions of one place would let the file into another
         if (!isSamePlace(placeOf(this.#account(), at), place)) {
@@ -336,15 +329,6 @@ export class AccountSession implements Session {
     // in order with the session's other operations on the name: WinSCP pipelines SETSTAT behind CLOSE
     inner.close = () => this.#order.run([virtual], true, close);
     return inner;
-  }
-
-  /** Zero where nothing is, and where it can't be looked at: the commit judges by what it finds then. */
-  async #sizeAt(path: string): Promise<number> {
-    try {
-      return (await this.#store.find(path))?.size ?? 0;
-    } catch {
-      return 0;
-    }
   }
 
   /** Registers a handle; one whose connection ended during its open is let go at once. */

@@ -17,7 +17,7 @@ export interface UploadHandleOptions {
   readonly mode?: number;
   readonly log: TransferLog;
   /** How large the file may get by the quotas that bind it now; absent: none does. */
-  readonly room?: () => Room | undefined;
+  readonly room?: RoomOf;
   /** Told of the place whose quota is used up. */
   readonly overQuota?: (target: string) => void;
   /** Asked again at the close: may the account still write this, whatever lies there by now? Throws. */
@@ -25,6 +25,12 @@ export interface UploadHandleOptions {
   /** Applies attributes to the committed file: a handle that wrote nothing is no upload. */
   readonly applyAttributes: (change: StatChange) => Promise<void>;
   readonly closed: () => void;
+}
+
+/** By what this node heard last, and by the store itself. */
+export interface RoomOf {
+  known(): Room | undefined;
+  now(): Promise<Room | undefined>;
 }
 
 /** Between two looks at a quota. */
@@ -103,8 +109,7 @@ export class UploadHandle implements FileHandle {
     }
     if (change.size === undefined) return;
     const size = change.size;
-    const over = size > this.#cleared ? this.#ask(size) : undefined;
-    if (over !== undefined) throw over;
+    if (size > this.#cleared) await this.#after(() => this.#demandRoom(size));
     await this.#after(async () => {
       this.#changedSize = true;
       const base = this.#base;
@@ -142,14 +147,9 @@ export class UploadHandle implements FileHandle {
     const at = offset + this.#shift;
     let bytes = 0;
     for (const view of views) bytes += view.length;
-    if (at + bytes > this.#cleared) {
-      const over = this.#ask(at + bytes);
-      if (over !== undefined) {
-        this.#failure = over;
-        done(over);
-        return;
-      }
-    }
+    const end = at + bytes;
+    // what was heard last may be a moment old: nobody is refused by that alone
+    if (end > this.#cleared && !this.#fits(end, this.#options.room?.known())) this.#hold(() => this.#demandRoom(end));
     if (this.#base !== undefined) this.#prepare(at);
     this.#wrote = true;
     this.#handedEnd = Math.max(this.#handedEnd, at + bytes);
@@ -178,14 +178,18 @@ export class UploadHandle implements FileHandle {
   }
 
   /** Whether the file may get that large; a yes holds for a while, so that not each packet asks. */
-  #ask(size: number): LongshoreError | undefined {
-    const room = this.#options.room?.();
-    if (room !== undefined && size > room.bytes) {
-      this.#options.overQuota?.(room.limit.target);
-      return room.error();
-    }
+  #fits(size: number, room: Room | undefined): boolean {
+    if (room !== undefined && size > room.bytes) return false;
     this.#cleared = Math.min(size + CLEARED_BYTES, room?.bytes ?? Number.POSITIVE_INFINITY);
-    return undefined;
+    return true;
+  }
+
+  async #demandRoom(size: number): Promise<void> {
+    if (this.#failure !== undefined || size <= this.#cleared) return;
+    const room = await this.#options.room?.now();
+    if (room === undefined || this.#fits(size, room)) return;
+    this.#options.overQuota?.(room.limit.target);
+    throw room.error();
   }
 
   /** The first write says what the handle is about; a reason to refuse it, if any. */
@@ -326,7 +330,7 @@ export class UploadHandle implements FileHandle {
     } catch (error) {
       const known = asLongshoreError(error, "the upload failed");
       await this.#keep();
-      const limited = isCode(known, "quota-exceeded") ? this.#options.room?.() : undefined;
+      const limited = isCode(known, "quota-exceeded") ? this.#options.room?.known() : undefined;
       if (limited !== undefined) this.#options.overQuota?.(limited.limit.target);
       log.ended(isCode(known, "outcome-unknown") ? "unknown" : "failed", { error: known.message, code: known.code });
       throw known;
