@@ -1,7 +1,9 @@
 import type { Context, Middleware } from "koa";
-import type { AuditSink } from "#audit/contract.js";
+import type { AuditEntry, AuditSink } from "#audit/contract.js";
 import { changeOf, masked } from "#audit/mask.js";
 import { HttpError, problemOf } from "./errors.js";
+import type { AdminRefusal } from "./principal.js";
+import type { Refused } from "./refusal-log.js";
 
 /** Every administrative change on the record: who, from where, what was asked, what it changed, how it came out. */
 
@@ -38,6 +40,19 @@ export function auditTrail(audit: AuditSink | undefined): Middleware {
     }
     const outcome = ctx.status < 400 ? "ok" : ctx.status < 500 ? "refused" : "failed";
     await conclude(audit, { ...asked, outcome }, ctx, ctx.status);
+  };
+}
+
+/** A request that the gate didn't let in: 401, or 403 with the administrator's name. */
+export function refusedRecord(reason: AdminRefusal, { address, method, path, administrator }: Refused): AuditEntry {
+  return {
+    kind: "admin",
+    what: method.toLowerCase().slice(0, 16),
+    outcome: "denied",
+    path: path.slice(0, 200),
+    client: address,
+    ...(administrator === undefined ? {} : { who: administrator }),
+    details: { reason },
   };
 }
 

@@ -10,7 +10,7 @@ import { accountsRoutes } from "./accounts.js";
 import { activeRoutes } from "./active.js";
 import { administratorsRoutes } from "./administrators.js";
 import { auditRoutes } from "./audit.js";
-import { auditTrail } from "./audit-trail.js";
+import { auditTrail, refusedRecord } from "./audit-trail.js";
 import { backupRoutes } from "./backup.js";
 import { bansRoutes } from "./bans.js";
 import { drained } from "./body.js";
@@ -66,6 +66,7 @@ export function createAdmin(options: AdminOptions): Admin {
   const { logger, host, port } = options;
   const app = new Koa({ proxy: false });
   const router = createRouter(options);
+  const refusalLog = createRefusalLog({ logger, onRefusal: options.onRefusal });
   const gate = createGate({
     router,
     authenticate: createAuthenticator({
@@ -73,7 +74,10 @@ export function createAdmin(options: AdminOptions): Admin {
       administrators: options.inForce,
       now: () => options.protection.security.now(),
     }),
-    refused: createRefusalLog({ logger, onRefusal: options.onRefusal }),
+    refused: (reason, refused) => {
+      refusalLog(reason, refused);
+      options.audit?.record(refusedRecord(reason, refused));
+    },
     addressOf: (ctx) =>
       clientAddress(ctx.req.socket.remoteAddress, ctx.get("x-forwarded-for"), options.balancers ?? []),
   });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { AuditEntry } from "./contract.js";
-import { createRefusalFilter, EACH, MOST_ADDRESSES } from "./refusals.js";
+import { createRefusalFilter, EACH, MOST_ADDRESSES, refusalKind } from "./refusals.js";
 
 const from = (client: string, who = "ann"): AuditEntry => ({
   kind: "login-refused",
@@ -48,4 +48,18 @@ test("any number of addresses makes a bounded number of records", () => {
     said.map(({ client, details }) => [client, details?.count]),
     [["others", 2 * MOST_ADDRESSES - EACH]],
   );
+});
+
+test("refused logins, file operations and admin requests are counted; what was done is recorded each time", () => {
+  const entry = (kind: AuditEntry["kind"], outcome: string) => refusalKind({ kind, what: "x", outcome });
+  assert.equal(entry("login-refused", "refused"), "login-refused");
+  assert.equal(entry("file", "refused"), "file");
+  assert.equal(entry("file", "ok"), undefined);
+  assert.equal(entry("admin", "denied"), "admin");
+  assert.equal(entry("admin", "refused"), undefined, "a change that an administrator asked for");
+  const filter = createRefusalFilter("admin");
+  for (let i = 0; i < EACH + 2; i += 1)
+    filter.admit({ kind: "admin", what: "get", outcome: "denied", client: "192.0.2.1" });
+  const [said] = filter.conclude();
+  assert.deepEqual([said?.kind, said?.what, said?.outcome, said?.details?.count], ["admin", "many", "denied", 2]);
 });

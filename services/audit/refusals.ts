@@ -1,7 +1,10 @@
 import { isIPv6 } from "node:net";
-import type { AuditEntry } from "./contract.js";
+import type { AuditEntry, AuditKind } from "./contract.js";
 
-/** Refused logins are a stranger's to make: few of one address are recorded each, the others counted. */
+/**
+ * Refusals are a stranger's to make: logins, requests of the admin API, operations on files. Few of one address are recorded
+ * each, the others counted.
+ */
 
 export interface RefusalFilter {
   /** What to record now: the entry, or nothing. */
@@ -23,7 +26,15 @@ interface Counted {
   readonly names: Set<string>;
 }
 
-export function createRefusalFilter(): RefusalFilter {
+/** What may be refused so often that it has to be counted; undefined: it is recorded each time. */
+export function refusalKind({ kind, outcome }: AuditEntry): AuditKind | undefined {
+  if (kind === "login-refused") return kind;
+  if (kind === "file" && outcome === "refused") return kind;
+  return kind === "admin" && outcome === "denied" ? kind : undefined;
+}
+
+/** `kind`: of all its entries. */
+export function createRefusalFilter(kind: AuditKind = "login-refused"): RefusalFilter {
   const addresses = new Map<string, Counted>();
   const counted = (client: string): Counted => {
     const group = groupOf(client);
@@ -48,9 +59,9 @@ export function createRefusalFilter(): RefusalFilter {
         .filter(([, { more }]) => more > 0)
         .map(
           ([client, { more, names }]): AuditEntry => ({
-            kind: "login-refused",
+            kind,
             what: "many",
-            outcome: "refused",
+            outcome: kind === "admin" ? "denied" : "refused",
             client,
             details: { count: more, accounts: [...names] },
           }),

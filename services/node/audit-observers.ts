@@ -4,6 +4,7 @@ import type { CommittedRecord } from "#commit/records.js";
 import { asLongshoreError } from "#lib/errors.js";
 import type { Logger } from "#lib/logger.js";
 import type { ConnectionObserver } from "#protocols/observer.js";
+import type { RefusedOperation } from "#sessions/refused.js";
 import type { Direction, EndedTransfer, TransferEnd } from "#sessions/transfer-log.js";
 
 /** What the parts of a node tell, as audit records. */
@@ -27,7 +28,7 @@ export function loginRecords(
         client: address,
         details: { reason },
       }),
-    loggedOut: ({ account, address, session, reason, detail, seconds }) =>
+    loggedOut: ({ account, address, session, reason, detail, seconds, bytesIn, bytesOut }) =>
       audit.record({
         kind: "logout",
         what: reason,
@@ -35,7 +36,7 @@ export function loginRecords(
         who: account,
         client: address,
         session,
-        details: { detail, seconds },
+        details: { detail, seconds, bytesIn, bytesOut },
       }),
   };
 }
@@ -74,6 +75,21 @@ export function transferRecord(
     session: actor.session,
     transfer: id,
     details: { protocol: actor.protocol, seconds, ...details },
+  };
+}
+
+/** A file operation that was not allowed. The node's audit keeps few of one address each, and counts the others. */
+export function refusalRecord({ operation, actor, code, error }: RefusedOperation): AuditEntry {
+  return {
+    kind: "file",
+    what: operation,
+    outcome: "refused",
+    who: actor.account,
+    client: actor.address,
+    path: actor.path,
+    ...(actor.target === undefined ? {} : { target: actor.target }),
+    session: actor.session,
+    details: { protocol: actor.protocol, code, error },
   };
 }
 

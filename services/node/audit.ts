@@ -1,8 +1,8 @@
 import { mkdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
-import { AUDIT_ON_STORAGE, type AuditEntry, type AuditSink } from "#audit/contract.js";
+import { AUDIT_ON_STORAGE, type AuditEntry, type AuditKind, type AuditSink } from "#audit/contract.js";
 import { type AuditQuery, type Found, searchAudit } from "#audit/query.js";
-import { createRefusalFilter } from "#audit/refusals.js";
+import { createRefusalFilter, type RefusalFilter, refusalKind } from "#audit/refusals.js";
 import { createShipper, type Shipper } from "#audit/ship.js";
 import { openSpool, type Spool } from "#audit/spool.js";
 import type { NodeIdentity } from "#cluster/contract.js";
@@ -48,6 +48,8 @@ export interface NodeAudit extends AuditSink {
 const MOST_EARLY = 1_000;
 const LOOK_MS = 10_000;
 const REFUSALS_MS = 60_000;
+/** Kinds of records that anybody may cause at any rate. */
+const REFUSALS: readonly AuditKind[] = ["login-refused", "file", "admin"];
 /** Below so much free space on the node's own disk it says so. */
 const LOW_SPACE_BYTES = 256 << 20;
 /** Unshipped for so long: the storage takes nothing. */
@@ -62,7 +64,8 @@ export function createNodeAudit(options: NodeAuditOptions): NodeAudit {
   const early: AuditEntry[] = [];
   let spool: Spool | undefined;
   let shipper: Shipper | undefined;
-  const refusals = createRefusalFilter();
+  const refusals = new Map<AuditKind | undefined, RefusalFilter>();
+  for (const kind of REFUSALS) refusals.set(kind, createRefusalFilter(kind));
   let timer: NodeJS.Timeout | undefined;
   let period: NodeJS.Timeout | undefined;
   let freeBytes: number | undefined;
@@ -78,7 +81,7 @@ export function createNodeAudit(options: NodeAuditOptions): NodeAudit {
     return `audit records wait on this node for ${Math.round(lagMs / 1_000)} s: the shared storage doesn't take them`;
   };
   const concludeRefusals = () => {
-    for (const entry of refusals.conclude()) spool?.record(entry);
+    for (const filter of refusals.values()) for (const entry of filter.conclude()) spool?.record(entry);
   };
   const look = async () => {
     freeBytes = await statfs(directory).then(
@@ -129,7 +132,8 @@ export function createNodeAudit(options: NodeAuditOptions): NodeAudit {
       await look();
     },
     record(asked) {
-      const entry = asked.kind === "login-refused" ? refusals.admit(asked) : asked;
+      const filter = refusals.get(refusalKind(asked));
+      const entry = filter === undefined ? asked : filter.admit(asked);
       if (entry === undefined) return;
       if (spool !== undefined) spool.record(entry);
       else if (early.length < MOST_EARLY) early.push(entry);

@@ -9,7 +9,7 @@ import { type ConnectionObserver, END_REASONS, REFUSAL_REASONS } from "#protocol
 import { PacketType, Status } from "#protocols/sftp/protocol.js";
 import type { SftpObserver } from "#protocols/sftp/subsystem.js";
 import type { TransferObserver } from "#sessions/transfer-log.js";
-import { transferRecord } from "./audit-observers.js";
+import { refusalRecord, transferRecord } from "./audit-observers.js";
 
 /** Transfers under way, besides what the metrics count. */
 export interface CountingTransferObserver extends TransferObserver {
@@ -56,6 +56,10 @@ export function connectionObserver(metrics: Metrics): ConnectionObserver & SftpO
 export function transferObserver(metrics: Metrics, audit: AuditSink): CountingTransferObserver {
   let running = 0;
   return {
+    refused(refused) {
+      if (refused.code === "quota-exceeded") metrics.quotas.refused();
+      audit.record(refusalRecord(refused));
+    },
     get running() {
       return running;
     },

@@ -71,6 +71,9 @@ export interface RecordedLogout {
   readonly reason: EndReason;
   readonly detail: string;
   readonly seconds: number;
+  /** Of the connection, SSH's own bytes included. */
+  readonly bytesIn: number;
+  readonly bytesOut: number;
 }
 
 export interface ConnectionObserver {

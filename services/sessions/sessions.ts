@@ -7,6 +7,7 @@ import type { Logger } from "#lib/logger.js";
 import type { Usages } from "#quota/usages.js";
 import type { Store } from "#storage/contract.js";
 import type { Session, Sessions } from "./contract.js";
+import { tellRefusals } from "./refused.js";
 import { AccountSession } from "./session.js";
 import type { RunningTransfer, TransferObserver } from "./transfer-log.js";
 
@@ -76,6 +77,7 @@ export function createSessions(options: SessionsOptions): CountedSessions {
         observer: watched({ session: id, account, address: clientAddress }),
         ended: () => open.delete(session),
       });
+      tellRefusals(session, protocol, (refused) => options.observer.refused?.(refused));
       open.add(session);
       return session;
     },

@@ -1,6 +1,7 @@
 import type { Actor } from "#commit/contract.js";
 import { monotonicMs } from "#lib/clock.js";
 import type { Logger } from "#lib/logger.js";
+import type { RefusedOperation } from "./refused.js";
 
 export type Direction = "upload" | "download";
 /** `partial`: kept, not committed. `unknown`: it may or may not be committed. */
@@ -34,6 +35,8 @@ export interface TransferObserver {
   opened(direction: Direction, transfer: RunningTransfer): void;
   bytes(direction: Direction, count: number): void;
   ended(direction: Direction, end: TransferEnd, transfer: EndedTransfer): void;
+  /** A file operation was refused for want of a right, a sound path or room. */
+  refused?(refused: RefusedOperation): void;
 }
 
 /** Bytes are told on in lumps: a counter a packet would be the dearest part of a packet. */

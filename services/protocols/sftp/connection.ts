@@ -393,6 +393,8 @@ export class SftpConnection {
         reason,
         detail,
         seconds,
+        bytesIn: bytesRead,
+        bytesOut: bytesWritten,
       });
     }
     await Promise.all([...this.#sessions].map((session) => this.#endSession(session, detail)));
