@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { anchorSchema } from "#audit/anchors.js";
 import { auditQuerySchema } from "#audit/query.js";
 import type { RouteSpec } from "./route.js";
 
@@ -12,5 +13,13 @@ export const ROUTES_OF_AUDIT: readonly RouteSpec[] = [
     query: auditQuerySchema,
     // Records of kinds that come later say more.
     answers: { 200: z.looseObject({ records: z.array(z.looseObject({})) }) },
+  },
+  {
+    method: "GET",
+    path: "/api/v1/audit/anchors",
+    id: "auditAnchors",
+    summary: "How far each node's audit chain went, as the store knows",
+    access: { scope: "security", role: "viewer" },
+    answers: { 200: z.strictObject({ anchors: z.record(z.string(), anchorSchema) }) },
   },
 ];

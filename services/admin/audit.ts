@@ -1,4 +1,5 @@
 import type Router from "@koa/router";
+import type { Anchors } from "#audit/anchors.js";
 import { type AuditQuery, auditQuerySchema, type Found } from "#audit/query.js";
 import { faultsOf, InvalidConfigError } from "#config/errors.js";
 import type { AdminParts } from "./contract.js";
@@ -7,6 +8,8 @@ import { HttpError } from "./errors.js";
 /** What the admin API needs to search the site's audit log. */
 export interface AuditSearch {
   search(query: AuditQuery, signal: AbortSignal): Promise<Found>;
+  /** How far each node's chain goes, as the store knows. */
+  anchors?(): Promise<Anchors>;
   /** Why nothing can be recorded here; undefined while all is well. */
   problem(): string | undefined;
   /** What an operator should look at, though records are still kept. */
@@ -25,5 +28,10 @@ export function auditRoutes(router: Router, { audit }: AdminParts): void {
     if (!parsed.success) throw new InvalidConfigError("the question isn't valid", faultsOf(parsed.error));
     const query = { ...parsed.data, limit: Math.min(parsed.data.limit, MOST_RECORDS) };
     ctx.body = await audit.search(query, AbortSignal.timeout(SEARCH_MS));
+  });
+
+  router.get("/api/v1/audit/anchors", async (ctx) => {
+    const anchors = (await audit?.anchors?.()) ?? new Map();
+    ctx.body = { anchors: Object.fromEntries(anchors) };
   });
 }

@@ -25,6 +25,8 @@ export const AUDIT_KINDS = [
   "active",
   /** What the account life did: disabled, removed, notice sent. */
   "life",
+  /** Old segments that left the shared storage, and where their chains begin since (retention.ts). */
+  "retention",
   /** Records that could not be kept: how many. */
   "gap",
 ] as const;

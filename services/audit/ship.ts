@@ -5,11 +5,12 @@ import { createBackoff } from "#lib/backoff.js";
 import { monotonicMs, pause } from "#lib/clock.js";
 import { systemCode } from "#lib/errors.js";
 import type { Logger } from "#lib/logger.js";
+import type { ChainPosition } from "./chain.js";
 import { readShippedNote, syncDirectory, writeShippedNote } from "./files.js";
 import type { Spool, SpooledSegment } from "./spool.js";
 
 export interface ShipperOptions {
-  readonly spool: Pick<Spool, "segments" | "remove" | "onDurable">;
+  readonly spool: Pick<Spool, "segments" | "remove" | "onDurable" | "position">;
   /** The spool's directory. */
   readonly directory: string;
   /**
@@ -33,6 +34,8 @@ export interface Shipper {
   unshippedBytes(): number;
   /** How long the oldest of those bytes has waited, in milliseconds; 0: nothing waits. */
   lagMs(): number;
+  /** Up to where the chain is on the shared storage, and synced; undefined before the first round. */
+  shippedPosition(): ChainPosition | undefined;
   /** Shipped segments that somebody else changed; each is kept beside the true one. */
   readonly damaged: number;
   /** One last round, at most `withinMs`. Idempotent, never rejects. */
@@ -60,6 +63,7 @@ class SegmentShipper implements Shipper {
   #stopping: Promise<void> | undefined;
   #waitingSince: number | undefined;
   #damaged = 0;
+  #position: ChainPosition | undefined;
   #failing: string | undefined;
   #wake: (() => void) | undefined;
 
@@ -73,6 +77,10 @@ class SegmentShipper implements Shipper {
 
   get damaged(): number {
     return this.#damaged;
+  }
+
+  shippedPosition(): ChainPosition | undefined {
+    return this.#position;
   }
 
   unshippedBytes(): number {
@@ -146,9 +154,11 @@ class SegmentShipper implements Shipper {
     const target = this.#options.target();
     if (target === undefined) return;
     const startedAt = monotonicMs();
+    const position = this.#options.spool.position();
     for (const segment of this.#options.spool.segments()) await this.#ship(segment, target);
     // what became durable since has waited no longer than this round took
     this.#waitingSince = this.unshippedBytes() > 0 ? startedAt : undefined;
+    this.#position = position;
   }
 
   async #ship(segment: SpooledSegment, target: string): Promise<void> {

@@ -1,10 +1,12 @@
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { readdir } from "node:fs/promises";
-import { join } from "node:path";
-import { CHAIN_START, type ChainPosition, checkLine, type LineFault, MOST_LINE_BYTES } from "./chain.js";
+import { basename, join } from "node:path";
+import { type Anchor, type Anchors, anchorFault } from "./anchors.js";
+import { CHAIN_START, type ChainPosition, checkLine, type LineFault } from "./chain.js";
 import { type AuditRecord, parseSegmentFile } from "./contract.js";
 import { listSegments } from "./files.js";
+import { NODE_ID, readLines } from "./lines.js";
+import { mayBegin, type Retention, retentionIn } from "./retention.js";
 
 export interface ChainFault {
   readonly segment: string;
@@ -17,7 +19,11 @@ export interface ChainFault {
     /** The segment's name says another first number than its first line. */
     | "misnamed"
     /** The chain's first segments aren't there. */
-    | "no-beginning";
+    | "no-beginning"
+    /** The store knows of newer lines: they were cut off. */
+    | "newest-missing"
+    /** The line that the store knows by its hash is another one here: the chain was written anew. */
+    | "not-anchored";
   readonly expected: ChainPosition;
 }
 
@@ -38,6 +44,10 @@ export interface ChainReport {
   readonly setAside: readonly string[];
   /** Records that the node says it lost. */
   readonly lost: number;
+  /** Older segments were removed by the site's retention, which is on the record. */
+  readonly shortened: boolean;
+  /** What the store knows of it; absent: nothing, or nobody asked. */
+  readonly anchor?: Anchor | undefined;
 }
 
 /** A change to the storage that is on the record more than once: a crash between the record and the end of its commit. */
@@ -57,9 +67,18 @@ export interface SiteReport {
 export interface VerifyOptions {
   /** The chain may begin with any number: its older segments were archived. */
   readonly archived?: boolean;
+  /** As the store has them (`GET /api/v1/audit/anchors`). */
+  readonly anchors?: Anchors;
 }
 
-const NODE_ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+/** A chain that doesn't begin with its first line, until a record of retention is found. */
+interface Begun extends ChainReport {
+  readonly behind: ChainPosition | undefined;
+  readonly id: string;
+  /** The first segment's file. */
+  readonly first: string;
+}
+
 /** Changes whose repeat is noticed: a number each. */
 const MOST_REMEMBERED = 5_000_000;
 
@@ -68,9 +87,15 @@ export async function verifyAudit(directory: string, options: VerifyOptions = {}
   const repeats = new RepeatFinder();
   const own = await listSegments(directory);
   const nodes = own.length > 0 ? [] : (await readdir(directory)).filter((name) => NODE_ID.test(name)).sort();
-  const chains: ChainReport[] = [];
+  const retentions: Retention[] = [];
+  const begun: Begun[] = [];
   for (const chain of own.length > 0 ? [""] : nodes) {
-    chains.push(await verifyChain(join(directory, chain), chain || directory, options, repeats));
+    begun.push(await verifyChain(join(directory, chain), chain, options, repeats, retentions));
+  }
+  const chains = begun.map((each) => judged(each, options, retentions));
+  if (own.length === 0) {
+    for (const [chain, anchor] of options.anchors ?? [])
+      if (!nodes.includes(chain)) chains.push(lostChain(chain, anchor));
   }
   const sound = ({ fault, setAside, lost }: ChainReport) => fault === undefined && setAside.length === 0 && lost === 0;
   return { chains, repeats: repeats.found, whole: chains.length > 0 && chains.every(sound) };
@@ -78,10 +103,16 @@ export async function verifyAudit(directory: string, options: VerifyOptions = {}
 
 async function verifyChain(
   directory: string,
-  chain: string,
+  named: string,
   options: VerifyOptions,
   repeats: RepeatFinder,
-): Promise<ChainReport> {
+  retentions: Retention[],
+): Promise<Begun> {
+  const id = named || basename(directory);
+  const chain = named || directory;
+  const anchor = options.anchors?.get(id);
+  let anchored: ChainPosition | undefined;
+  let behind: ChainPosition | undefined;
   const files = await listSegments(directory);
   const setAside = (await readdir(directory)).filter((file) => file.includes(".jsonl.damaged-"));
   let position: ChainPosition = CHAIN_START;
@@ -93,7 +124,8 @@ async function verifyChain(
   let fault: ChainFault | undefined;
   for (const [at, segment] of files.entries()) {
     const first = parseSegmentFile(segment)?.seq ?? 0;
-    const archived = at === 0 && options.archived === true && first > 1;
+    // where it may begin is judged when all chains were read: one of them says what was removed
+    const shortened = at === 0 && first > 1;
     let line = 0;
     for await (const { content, whole } of readLines(join(directory, segment))) {
       if (!whole) {
@@ -102,14 +134,18 @@ async function verifyChain(
         break;
       }
       line += 1;
-      const checked = checkLine(content, archived && line === 1 ? undefined : position);
+      const checked = checkLine(content, shortened && line === 1 ? undefined : position);
       const wrong = checked.fault ?? nameFault(line, first, checked.record, at);
       if (checked.fault !== undefined || wrong !== undefined) {
         const missing = wrong === "out-of-sequence" && at === 0 && line === 1;
         fault = { segment, line, fault: missing ? "no-beginning" : (wrong as ChainFault["fault"]), expected: position };
         break;
       }
+      if (shortened && line === 1) behind = { seq: checked.record.seq - 1, hash: checked.record.prev };
       position = checked.position;
+      if (position.seq === anchor?.seq) anchored = position;
+      const retention = retentionIn(checked.record);
+      if (retention !== undefined) retentions.push(retention);
       from ??= position;
       node = checked.record.node;
       records += 1;
@@ -119,7 +155,37 @@ async function verifyChain(
     if (fault !== undefined) break;
   }
   const to = records === 0 ? undefined : position;
-  return { chain, node, segments: files.length, records, from, to, fault, unfinishedBytes, setAside, lost };
+  const off = anchor !== undefined && fault === undefined ? anchorFault(anchor, to, anchored) : undefined;
+  if (off !== undefined)
+    fault = { segment: files.at(-1) ?? "", line: 0, fault: off, expected: anchor as ChainPosition };
+  const counts = { segments: files.length, records, unfinishedBytes, lost };
+  return {
+    chain,
+    node,
+    ...counts,
+    from,
+    to,
+    fault,
+    setAside,
+    shortened: behind !== undefined,
+    behind,
+    id,
+    first: files[0] ?? "",
+    anchor,
+  };
+}
+
+function judged(begun: Begun, { archived }: VerifyOptions, retentions: readonly Retention[]): ChainReport {
+  const { behind, id, first, ...report } = begun;
+  if (behind === undefined || archived === true || mayBegin(id, behind, retentions)) return report;
+  return { ...report, fault: { segment: first, line: 1, fault: "no-beginning", expected: CHAIN_START } };
+}
+
+/** Of a chain that the store knows, and of which nothing is there. */
+function lostChain(chain: string, anchor: Anchor): ChainReport {
+  const fault = { segment: "", line: 0, fault: "newest-missing", expected: anchor } as const;
+  const nothing = { segments: 0, records: 0, unfinishedBytes: 0, lost: 0, setAside: [], shortened: false };
+  return { chain, node: anchor.node, ...nothing, from: undefined, to: undefined, fault, anchor };
 }
 
 function nameFault(line: number, first: number, record: AuditRecord, at: number): ChainFault["fault"] | undefined {
@@ -127,25 +193,6 @@ function nameFault(line: number, first: number, record: AuditRecord, at: number)
   if (record.kind !== "segment") return "not-a-record";
   if (record.seq === first) return undefined;
   return at === 0 ? "misnamed" : "out-of-sequence";
-}
-
-/** A file's lines without their newlines; what follows the last newline comes with `whole` false. */
-export async function* readLines(path: string): AsyncGenerator<{ content: Buffer; whole: boolean }> {
-  let rest: Buffer = Buffer.alloc(0);
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>) {
-    let data = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
-    for (let newline = data.indexOf(0x0a); newline !== -1; newline = data.indexOf(0x0a)) {
-      yield { content: data.subarray(0, newline), whole: true };
-      data = data.subarray(newline + 1);
-    }
-    // no line of ours is that long: it would only fill the memory
-    if (data.length > 4 * MOST_LINE_BYTES) {
-      yield { content: data.subarray(0, MOST_LINE_BYTES), whole: true };
-      return;
-    }
-    rest = data;
-  }
-  if (rest.length > 0) yield { content: rest, whole: false };
 }
 
 /** Remembers changes by a number each: two different ones look alike once in many millions. */

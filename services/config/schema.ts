@@ -82,6 +82,8 @@ export const siteSchema = z.strictObject({
    * sessions, since an account may have been disabled meanwhile. 0: it ends them at once.
    */
   cutOffGraceSeconds: z.int().min(0).max(86_400).default(60),
+  /** Segments of the audit log leave the shared storage when their newest record is so old. 0: never. */
+  auditRetentionDays: z.int().min(0).max(36_500).default(0),
   /** Which nodes take partners; may be changed at any time (cluster/active-decide.ts). */
   mode: modeSchema.default("active-active"),
   activePassive: activePassiveSchema.prefault({}),

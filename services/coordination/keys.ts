@@ -75,6 +75,9 @@ export const keys = {
   /** Bytes in a place with a quota (commit/usage.ts); `target`: as a folder's. */
   usagePrefix: (store: string) => `usage/${store}/`,
   usage: (store: string, target: string) => `usage/${store}/${target}`,
+  /** Where a node's audit chain stood on the shared storage (audit/anchors.ts). On no lease. */
+  auditAnchorPrefix: "audit/anchors/",
+  auditAnchor: (nodeId: string) => `audit/anchors/${nodeId}`,
   /** How many sessions each limited account has on a node; on the node's lease. */
   sessionCountPrefix: "sessions/",
   sessionCounts: (nodeId: string) => `sessions/${nodeId}`,

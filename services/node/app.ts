@@ -34,6 +34,7 @@ import { createUsages } from "#quota/usages.js";
 import type { Store } from "#storage/contract.js";
 import { createNodeActive } from "./active.js";
 import { createNodeAudit } from "./audit.js";
+import { anchorAudit, readAnchors } from "./audit-anchor.js";
 import { createNodeCertificates } from "./certificates.js";
 import { watchOwnClock } from "./clock-watch.js";
 import { measured, openCoordination } from "./coordination.js";
@@ -202,15 +203,18 @@ export function createApp(settings: NodeSettings): App {
     identity,
     membership,
     ready: () => isWell(state.now().state) && clockAgrees(members.list(), identity.id, Date.now()),
-    work: (tenure) => coordinate(tenure, { coordination, config, clusterKey, audit, logger, store: () => store }),
+    work: (tenure) =>
+      coordinate(tenure, {
+        ...{ coordination, config, clusterKey, audit, logger, node: identity.name, store: () => store },
+        storagePath: () => (storage.health()?.healthy === true ? settings.storage.path : undefined),
+      }),
     onEvent: (what, generation) =>
       audit.record({ kind: "coordinator", what, outcome: "ok", who: identity.name, details: { generation } }),
     logger,
   });
 
   const usages = createUsages({ coordination, logger });
-  const folders = folderUsages(config, usages);
-  metrics.quotas.attach(() => folders.figures());
+  const folders = folderUsages(config, usages, metrics.quotas);
 
   const activity = createActivityLog({ coordination, nodeId: identity.id, logger });
 
@@ -260,7 +264,7 @@ export function createApp(settings: NodeSettings): App {
       node: { name: identity.name, id: identity.id, settings: `${JSON.stringify(settings, null, 2)}\n` },
       software: VERSION,
     }),
-    audit,
+    audit: { ...audit, anchors: () => readAnchors(coordination) },
     usage: folders,
     coordinator,
     active: active.held,
@@ -354,14 +358,13 @@ export function createApp(settings: NodeSettings): App {
     await protection.start();
     ends.push(() => audit.stop());
     await audit.open(membership.current()?.incarnation ?? newIncarnation(identity.id));
+    ends.push(anchorAudit({ coordination, identity, membership, shipped: audit.shippedPosition, logger }));
     ends.push(() => activity.stop());
     activity.start();
     ends.push(() => coordinator.stop());
     coordinator.start();
     ends.push(() => active.stop());
     active.start();
-    ends.push(() => usages.stop());
-    usages.start();
     ends.push(() => storage.stop());
     store = await openStore({
       settings,

@@ -1,5 +1,6 @@
 import { mkdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
+import type { ChainPosition } from "#audit/chain.js";
 import { AUDIT_ON_STORAGE, type AuditEntry, type AuditKind, type AuditSink } from "#audit/contract.js";
 import { type AuditQuery, type Found, searchAudit } from "#audit/query.js";
 import { createRefusalFilter, type RefusalFilter, refusalKind } from "#audit/refusals.js";
@@ -39,6 +40,8 @@ export interface NodeAudit extends AuditSink {
   /** What an operator should look at, though records are still kept. */
   warning(): string | undefined;
   figures(): AuditFigures | undefined;
+  /** Up to where the chain is certainly on the shared storage. */
+  shippedPosition(): ChainPosition | undefined;
   search(query: AuditQuery, signal: AbortSignal): Promise<Found>;
   /** Records the end, writes and ships what is left. Idempotent, never rejects. */
   stop(): Promise<void>;
@@ -155,6 +158,7 @@ export function createNodeAudit(options: NodeAuditOptions): NodeAudit {
         chainErrors: spool.chainErrors + shipper.damaged,
       };
     },
+    shippedPosition: () => shipper?.shippedPosition(),
     search: (query, signal) => searches.run(() => searchAudit(onStorage, query, signal)),
     stop() {
       stopped ??= (async () => {

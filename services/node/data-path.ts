@@ -137,6 +137,7 @@ export function createDataPath(options: DataPathOptions): DataPath {
   let stopped: Promise<void> | undefined;
   return {
     async listen() {
+      options.usages.start();
       engine.start();
       const { address, port } = await listener.listen();
       logger.info("partners are taken", { address, port, protocol: "sftp" });
@@ -176,6 +177,7 @@ export function createDataPath(options: DataPathOptions): DataPath {
         await listener.close();
         await endServer("the server is stopping");
         await engine.stop();
+        options.usages.stop();
       })();
       return stopped;
     },

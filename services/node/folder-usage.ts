@@ -1,16 +1,11 @@
 import type { FolderUsage, UsageView } from "#admin/usage.js";
 import type { RunningConfigView } from "#config/view.js";
-import type { FolderFigures } from "#observe/quota-metrics.js";
+import type { QuotaMetrics } from "#observe/quota-metrics.js";
 import { meteredPlaces } from "#quota/limits.js";
 import type { Usages } from "#quota/usages.js";
 
-export interface FolderUsages extends UsageView {
-  /** Of the places that are counted. */
-  figures(): readonly FolderFigures[];
-}
-
 /** What the node knows of folders with a quota, for operators and metrics. */
-export function folderUsages(config: RunningConfigView, usages: Usages): FolderUsages {
+export function folderUsages(config: RunningConfigView, usages: Usages, metrics: QuotaMetrics): UsageView {
   const list = (): readonly FolderUsage[] => {
     if (!config.loaded()) return [];
     return [...meteredPlaces(config.snapshot())].map(([target, limitBytes]) => {
@@ -25,12 +20,11 @@ export function folderUsages(config: RunningConfigView, usages: Usages): FolderU
       };
     });
   };
-  return {
-    list,
-    askRecount: (target) => usages.askRecount(target),
-    figures: () =>
-      list().flatMap(({ target, usedBytes, limitBytes }) =>
-        usedBytes === null ? [] : [{ folder: target, usedBytes, limitBytes }],
-      ),
-  };
+  /** Of the places that are counted. */
+  const figures = () =>
+    list().flatMap(({ target, usedBytes, limitBytes }) =>
+      usedBytes === null ? [] : [{ folder: target, usedBytes, limitBytes }],
+    );
+  metrics.attach(figures);
+  return { list, askRecount: (target) => usages.askRecount(target) };
 }

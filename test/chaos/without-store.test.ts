@@ -136,7 +136,7 @@ test("an upload opened without etcd ends well when etcd is back in time; what wa
     15_000,
     async () => owed() === 0 && (await codeOf(session.stat("/closed"))) === 0,
   );
-  assert.equal((await session.stat("/closed")).size, 0n);
+  assert.equal((await session.stat("/closed")).size, 0);
   await session.end();
   await etcd.members[0]?.kill();
   await until("it is cut off again", 15_000, async () => (await node.state()) === "cut-off");

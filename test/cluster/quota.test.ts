@@ -81,7 +81,7 @@ describe("the quota of a folder", () => {
     await refused(again.put("/in/third", bytes(400_000, "third")));
     const shown = await sftp(partner, ["df /in"]);
     const [, kib, usedKib] = /\n\s*(\d+)\s+(\d+)\s+/.exec(shown.stdout) ?? [];
-    assert.deepEqual([kib, usedKib], ["977", "684"], shown.stdout);
+    assert.deepEqual([kib, usedKib], ["977", "685"], shown.stdout);
 
     await again.remove(`/in/${1 - loser}`);
     await used(0);

@@ -1,9 +1,11 @@
+import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { z } from "zod";
+import { type Anchors, anchorSchema } from "#audit/anchors.js";
 import { AUDIT_KINDS, AUDIT_ON_STORAGE, auditRecordSchema } from "#audit/contract.js";
 import { auditQuerySchema, searchAudit } from "#audit/query.js";
-import { type ChainReport, type SiteReport, verifyAudit } from "#audit/verify.js";
+import { type ChainFault, type ChainReport, type SiteReport, verifyAudit } from "#audit/verify.js";
 import { askAdmin } from "../admin-client.js";
 import { CliError, EXIT, messageOf } from "../errors.js";
 import { json, table } from "../output.js";
@@ -12,6 +14,7 @@ import { answerAs, type ClientOptions, withSite } from "./shared.js";
 
 interface VerifyFlags extends ClientOptions {
   readonly archived?: boolean;
+  readonly anchors?: string;
 }
 
 interface SearchFlags extends ClientOptions {
@@ -51,6 +54,7 @@ export function addAuditCommands(program: Command): void {
       .description("check every node's chain: lines, order, hashes, segments")
       .argument("[files]", `directory that holds the log (default: ${AUDIT_ON_STORAGE} on the site's storage)`)
       .option("--site", "the default, said aloud")
+      .option("--anchors <file>", "an answer of GET /api/v1/audit/anchors, kept elsewhere (default: ask the site)")
       .option("--archived", "a chain's first segments may have been moved elsewhere"),
   ).action(verify);
   withSite(
@@ -73,15 +77,39 @@ export function addAuditCommands(program: Command): void {
 
 async function verify(files: string | undefined, flags: VerifyFlags): Promise<void> {
   const directory = files === undefined ? siteAudit(flags) : resolve(files);
+  const anchors = await anchorsFor(files, flags);
   let report: SiteReport;
   try {
-    report = await verifyAudit(directory, { archived: flags.archived === true });
+    report = await verifyAudit(directory, { archived: flags.archived === true, anchors });
   } catch (error) {
     throw new CliError(EXIT.notFound, `the audit log can't be read: ${messageOf(error)}`, error);
   }
   if (report.chains.length === 0) throw new CliError(EXIT.notFound, `there is no audit log in ${directory}`);
   process.stdout.write(flags.output === "json" ? json({ directory, ...report }) : reportText(directory, report));
   process.exitCode = report.whole ? EXIT.ok : EXIT.unhealthy;
+}
+
+const anchorsSchema = z.looseObject({ anchors: z.record(z.string(), anchorSchema) });
+
+/** From a file, else from the site; a log that lies elsewhere (an archive) is compared with a file alone. */
+async function anchorsFor(files: string | undefined, flags: VerifyFlags): Promise<Anchors> {
+  let answer: unknown;
+  if (flags.anchors !== undefined) {
+    try {
+      answer = JSON.parse(readFileSync(flags.anchors, "utf8"));
+    } catch (error) {
+      throw new CliError(EXIT.usage, `--anchors: ${messageOf(error)}`, error);
+    }
+  } else if (files === undefined) {
+    try {
+      answer = await askAdmin(adminAccess(flags), "/api/v1/audit/anchors");
+    } catch (error) {
+      process.stderr.write(
+        `newest lines that were cut off would not show: the site can't be asked (${messageOf(error)})\n`,
+      );
+    }
+  }
+  return new Map(answer === undefined ? [] : Object.entries(answerAs(anchorsSchema, answer).anchors));
 }
 
 async function search(flags: SearchFlags): Promise<void> {
@@ -134,14 +162,19 @@ function reportText(directory: string, { chains, repeats, whole }: SiteReport): 
   return `${table(["NODE", "CHAIN", "SEGMENTS", "RECORDS", "LAST", "STATE"], rows)}${said}${verdict}: ${directory}\n`;
 }
 
-function wordsOf({ chain, node, fault, setAside, lost, unfinishedBytes }: ChainReport): string[] {
+function faultWords(name: string, { segment, line, fault, expected }: ChainFault): string {
+  if (fault === "newest-missing")
+    return `${name}: newest-missing: the store knows its line ${expected.seq}, and it isn't here: lines were cut off`;
+  if (fault === "not-anchored")
+    return `${name}: not-anchored: the store knows line ${expected.seq} by another hash: the chain was written anew`;
+  return `${name}: ${segment} line ${line}: ${fault}; expected number ${expected.seq + 1} behind ${expected.hash}`;
+}
+
+function wordsOf({ chain, node, from, shortened, fault, setAside, lost, unfinishedBytes }: ChainReport): string[] {
   const name = node ?? chain;
   return [
-    ...(fault === undefined
-      ? []
-      : [
-          `${name}: ${fault.segment} line ${fault.line}: ${fault.fault}; expected number ${fault.expected.seq + 1} behind ${fault.expected.hash}`,
-        ]),
+    ...(shortened && fault === undefined ? [`${name}: begins at ${from?.seq}: older ones were removed`] : []),
+    ...(fault === undefined ? [] : [faultWords(name, fault)]),
     ...setAside.map(
       (file) => `${name}: somebody changed a segment; the node kept it as ${file} and wrote the true one`,
     ),
