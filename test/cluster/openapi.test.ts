@@ -4,6 +4,7 @@ import { after, before, test } from "node:test";
 import { rootCertificates } from "node:tls";
 import { z } from "zod";
 import { ROUTES } from "#admin/route-table.js";
+import { until } from "../support/processes.js";
 import { keepAwake } from "./fixture.js";
 import { type Node, Site } from "./node-process.js";
 
@@ -175,6 +176,21 @@ test("bans, lockouts, sessions, transfers and the audit log answer as the docume
   await ask("killSession", 404, { names: { id: "0123456789ab" } });
   await ask("listTransfers", 200);
   await ask("searchAudit", 200, { query: "?kind=admin&limit=5" });
+  await ask("auditAnchors", 200);
+});
+
+test("the usage of folders with a quota, and its recount, answer as the document says", async () => {
+  const folders = [{ path: "/in", target: "metered/in", quotaBytes: 1_000 }];
+  const put = await node.ask("/api/v1/accounts/metered", { method: "PUT", body: { folders } });
+  assert.equal(put.status, 201, put.text);
+  await until("it is metered", 10_000, async () => {
+    const { folders: shown } = (await ask("listUsage", 200)).body as { folders: unknown[] };
+    return shown.length === 1;
+  });
+  await ask("recountUsage", 202, { body: { target: "metered/in" } });
+  await ask("recountUsage", 404, { body: { target: "elsewhere" } });
+  await ask("recountUsage", 422, { body: { target: "../x" } });
+  assert.equal((await node.ask("/api/v1/accounts/metered", { method: "DELETE" })).status, 204);
 });
 
 test("no answer that the table promises went unseen", () => {
