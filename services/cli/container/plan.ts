@@ -50,6 +50,9 @@ export const DIRECTORY = {
   data: "/var/lib/longshore",
 } as const;
 
+/** A single node's store. */
+export const EMBEDDED_STORE = join(DIRECTORY.data, "store");
+
 export const NODE_FILES = {
   adminToken: join(DIRECTORY.node, "admin-token"),
   clusterKey: join(DIRECTORY.node, "cluster-key"),
@@ -161,7 +164,7 @@ export function nodeSettings(env: NodeEnvironment): z.core.util.JSONType {
     // A named volume is a disk of this host. What an operator mounts there instead may be a network's.
     storage: { path: DIRECTORY.storage, local: env.LONGSHORE_STORAGE_LOCAL ?? !storage.includes("/") },
     coordination: standalone
-      ? { kind: "embedded", directory: join(DIRECTORY.data, "store") }
+      ? { kind: "embedded", directory: EMBEDDED_STORE }
       : {
           kind: "etcd",
           endpoints: etcdEndpoints(net),
