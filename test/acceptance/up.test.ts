@@ -153,6 +153,10 @@ describe("a site that longshore up started", { timeout: 600_000 }, () => {
     assert.equal((await cli("account", "show", "acme")).code, EXIT.notFound);
     assert.match(succeeded(await cli("status")).stdout, /^3 nodes/);
     assert.equal((await cli("node", "drain", "node-9")).code, EXIT.notFound);
+    const idle = await cli("node", "drain", "node-1", "--wait");
+    assert.equal(idle.code, EXIT.ok, idle.stderr);
+    assert.match(idle.stderr, /node-1: 0 transfers, 0 sessions left\n$/);
+    assert.equal((await cli("node", "undrain", "node-1")).code, EXIT.ok);
     assert.equal((await cli("account", "add", "no slash/es")).code, EXIT.usage);
     assert.equal((await cli("nonsense")).code, EXIT.usage);
   });

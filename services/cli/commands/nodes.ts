@@ -1,12 +1,17 @@
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import { z } from "zod";
 import { askAdmin, askAll } from "../admin-client.js";
+import { CliError, EXIT } from "../errors.js";
 import { columns, json } from "../output.js";
 import { adminAccess } from "../site-access.js";
+import { until } from "../wait.js";
 import { answerAs, type ClientOptions, withSite } from "./shared.js";
 
+const WAIT_STEP_MS = 500;
+const loadSchema = z.looseObject({ sessions: z.number().default(0), transfers: z.number().default(0) }).prefault({});
+
 /** What the commands need of a node; whatever else it says is passed on. */
-export const nodeSchema = z.looseObject({ id: z.string(), name: z.string(), state: z.string() });
+export const nodeSchema = z.looseObject({ id: z.string(), name: z.string(), state: z.string(), load: loadSchema });
 type Node = z.infer<typeof nodeSchema>;
 const nodesSchema = z.array(nodeSchema);
 
@@ -24,10 +29,46 @@ export function addNodeCommands(program: Command): void {
       .command("drain")
       .description("let a node take no new sessions; running ones go on")
       .argument("<node>", "name or id"),
-  ).action((name: string, options: ClientOptions) => act(name, "drain", options));
+  )
+    .option("--wait", "return when no transfer runs there any more, and say meanwhile how many do")
+    .option("--timeout <seconds>", "with --wait: give up after so long; the node goes on draining", wholeSeconds, 600)
+    .action(async (name: string, options: DrainOptions) => {
+      await act(name, "drain", options);
+      if (options.wait === true) await untilIdle(name, options);
+    });
   withSite(
     node.command("undrain").description("let a drained node take sessions again").argument("<node>", "name or id"),
   ).action((name: string, options: ClientOptions) => act(name, "undrain", options));
+}
+
+interface DrainOptions extends ClientOptions {
+  readonly wait?: boolean;
+  readonly timeout: number;
+}
+
+/** Sessions without a transfer don't count: their partners come back elsewhere when the node stops. */
+async function untilIdle(nameOrId: string, options: DrainOptions): Promise<void> {
+  let said: string | undefined;
+  const isIdle = async () => {
+    const node = (await listNodes(options)).find(({ id, name }) => id === nameOrId || name === nameOrId);
+    // One that is down has nothing left to end.
+    if (node === undefined) return true;
+    const { sessions, transfers } = node.load;
+    // The wish is in force once the node itself says so.
+    const words =
+      node.state === "draining" ? `${transfers} transfers, ${sessions} sessions left` : `the node is ${node.state}`;
+    if (words !== said) process.stderr.write(`${nameOrId}: ${words}\n`);
+    said = words;
+    return node.state === "draining" && transfers === 0;
+  };
+  if (await until(isIdle, { timeoutMs: options.timeout * 1_000, everyMs: WAIT_STEP_MS })) return;
+  const next = "it goes on draining: wait again, or end what is left with `longshore session kill`";
+  throw new CliError(EXIT.failed, `${nameOrId} isn't idle after ${options.timeout} s: ${said}; ${next}`);
+}
+
+function wholeSeconds(text: string): number {
+  if (!/^\d{1,6}$/.test(text)) throw new InvalidArgumentError("give whole seconds");
+  return Number(text);
 }
 
 /** The nodes as a table. */
