@@ -1,6 +1,7 @@
 import { request as plainRequest } from "node:http";
 import { request as secureRequest } from "node:https";
 import { buffer } from "node:stream/consumers";
+import { TLSSocket } from "node:tls";
 
 export interface HttpRequest {
   readonly method: string;
@@ -16,6 +17,8 @@ export interface HttpAnswer {
   readonly status: number;
   readonly url: string;
   readonly body: Buffer;
+  /** When the server's certificate ends, milliseconds since 1970; undefined over plain HTTP. */
+  readonly certificateEndsAt?: number;
 }
 
 /** One request over HTTP or HTTPS. Not fetch: Node 20's takes no authorities of the caller's. Rejects with the system's error. */
@@ -35,8 +38,15 @@ export function ask(url: URL, request: HttpRequest): Promise<HttpAnswer> {
         : plainRequest(url, options);
     asking.on("error", reject);
     asking.on("response", (response) => {
-      buffer(response).then((body) => resolve({ status: response.statusCode ?? 0, url: url.href, body }), reject);
+      const { statusCode: status = 0, socket } = response;
+      const answer = { status, url: url.href, ...(socket instanceof TLSSocket ? endOf(socket) : {}) };
+      buffer(response).then((body) => resolve({ ...answer, body }), reject);
     });
     asking.end(body);
   });
+}
+
+function endOf(socket: TLSSocket): Pick<HttpAnswer, "certificateEndsAt"> {
+  const at = Date.parse(socket.getPeerCertificate().valid_to);
+  return Number.isNaN(at) ? {} : { certificateEndsAt: at };
 }

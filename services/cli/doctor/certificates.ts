@@ -13,14 +13,13 @@ export function certificates(nodes: readonly NodeFacts[], now = Date.now()): Fin
     const own = status.nodes.find((each) => each.name === name)?.certificates ?? [];
     return own.map(({ use, notAfter }) => ({ node: name, use, notAfter }));
   });
-  const ending = all
-    .filter(({ notAfter }) => notAfter - now < WARN_DAYS * DAY_MS)
-    .map(({ node: subject, use, notAfter }): Finding => {
-      const seen = `${use} ${notAfter < now ? "ended" : "ends"} on ${day(notAfter)}`;
-      const mend =
-        "renew the file; the admin port's is read again within a second, etcd's at a restart of the node (drain it first)";
-      return { check, subject, result: notAfter - now < FAIL_DAYS * DAY_MS ? "fail" : "warn", seen, mend };
-    });
+  const ending = all.flatMap(({ node: subject, use, notAfter }): Finding[] => {
+    const soon = endingSoon(notAfter, now);
+    if (soon === undefined) return [];
+    const mend =
+      "renew the file; the admin port's is read again within a second, etcd's at a restart of the node (drain it first)";
+    return [{ check, subject, result: soon.result, seen: `${use} ${soon.words}`, mend }];
+  });
   // Each pair of nodes tells of the other: one of the two says enough.
   const others = told
     .flatMap(({ name, status }) => status.config.otherCertificates.map(({ node, use }) => ({ name, node, use })))
@@ -42,6 +41,16 @@ export function certificates(nodes: readonly NodeFacts[], now = Date.now()): Fin
   if (first === undefined) return [];
   const seen = `${all.length} in force, the first ends on ${day(first.notAfter)} (${first.use} of ${first.node})`;
   return [{ check, subject: "site", result: "ok", seen }];
+}
+
+/** Undefined: it lasts. Pure. */
+export function endingSoon(
+  notAfter: number,
+  now = Date.now(),
+): { readonly result: "warn" | "fail"; readonly words: string } | undefined {
+  const days = (notAfter - now) / DAY_MS;
+  if (days >= WARN_DAYS) return undefined;
+  return { result: days < FAIL_DAYS ? "fail" : "warn", words: `${days < 0 ? "ended" : "ends"} on ${day(notAfter)}` };
 }
 
 function day(at: number): string {

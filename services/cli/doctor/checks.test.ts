@@ -142,6 +142,12 @@ describe("the doctor", () => {
     ]);
   });
 
+  test("a balancer's certificate that ends soon", () => {
+    const endsAt = Date.now() + 5 * 86_400_000;
+    const admins = [{ name: "balancer-1", url: "https://192.0.2.1:8080", problem: undefined, endsAt }];
+    assert.match(ills({ admins }).join(), /^warn admin API balancer-1: https:.*: its certificate ends on \d{4}-/);
+  });
+
   test("an admin address that doesn't answer, and one whose certificate isn't believed, has its own mend", () => {
     const admins = (problem: string) => [{ name: "balancer-1", url: "https://192.0.2.1:8080", problem }];
     for (const [problem, mend] of [

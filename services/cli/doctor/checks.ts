@@ -1,6 +1,6 @@
 import { hostPort } from "#lib/address.js";
 import { size } from "../output.js";
-import { certificates, mendOfTls } from "./certificates.js";
+import { certificates, endingSoon, mendOfTls } from "./certificates.js";
 import type { AdminFacts, BalancerFacts, Facts, Finding, FrontFacts, NodeFacts, NodeStatus } from "./facts.js";
 import { storageTrial } from "./storage-trial-check.js";
 
@@ -78,8 +78,13 @@ function nodeAnswer({ name: subject, adminUrl, answer }: NodeFacts): Finding {
   }
 }
 
-function adminAddress({ name: subject, url, problem }: AdminFacts): Finding {
+function adminAddress({ name: subject, url, problem, endsAt }: AdminFacts): Finding {
   const check = "admin API";
+  const ending = problem === undefined && endsAt !== undefined ? endingSoon(endsAt) : undefined;
+  if (ending !== undefined) {
+    const mend = "renew the balancer's certificate, and restart or reload HAProxy: it reads the file only then";
+    return { check, subject, result: ending.result, seen: `${url}: its certificate ${ending.words}`, mend };
+  }
   if (problem === undefined) return { check, subject, result: "ok", seen: `${url} leads to a node` };
   const mend =
     mendOfTls(problem) ?? "start the balancer, and see that a node is up; each node's own address serves, too";

@@ -20,6 +20,8 @@ export interface AdminFacts {
   readonly url: string;
   /** Undefined: it answers. */
   readonly problem: string | undefined;
+  /** Of its certificate, milliseconds since 1970. */
+  readonly endsAt?: number;
 }
 
 /** What nodes could do with one another's files on the storage. */

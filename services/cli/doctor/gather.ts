@@ -68,8 +68,9 @@ function accessTo(adminUrl: string, { token, ca }: Pick<Patient, "token" | "ca">
 async function lookAtAdmin({ name, url }: Patient["admins"][number], ca: string | undefined): Promise<AdminFacts> {
   try {
     const request = { method: "GET", headers: {}, timeoutMs: TIMEOUT_MS, ...(ca === undefined ? {} : { ca }) };
-    const { status } = await ask(new URL("/health/live", url), request);
-    return { name, url, problem: status === 200 ? undefined : `status ${status}: no node answers behind it` };
+    const { status, certificateEndsAt: endsAt } = await ask(new URL("/health/live", url), request);
+    const problem = status === 200 ? undefined : `status ${status}: no node answers behind it`;
+    return { name, url, problem, ...(endsAt === undefined ? {} : { endsAt }) };
   } catch (error) {
     return { name, url, problem: reasonOf(error) };
   }
