@@ -5,7 +5,7 @@ import ssh2 from "ssh2";
 import { renderEndSessions } from "#balancer/end-sessions.js";
 import { renderBalancer } from "#balancer/template.js";
 import { RawSftp } from "../support/clients/raw-sftp.js";
-import { type EtcdCluster, startEtcd } from "../support/etcd.js";
+import { type EtcdCluster, type StartEtcdOptions, startEtcd } from "../support/etcd.js";
 import { ensurePackages } from "../support/packages.js";
 import { freePorts } from "../support/ports.js";
 import { type Started, start, until } from "../support/processes.js";
@@ -25,8 +25,8 @@ export class GuardedSite {
     readonly port: number,
   ) {}
 
-  static async start(): Promise<GuardedSite> {
-    const etcd = await startEtcd();
+  static async start(options: StartEtcdOptions = {}): Promise<GuardedSite> {
+    const etcd = await startEtcd(options);
     const site = new Site(() => ({ kind: "etcd", endpoints: etcd.endpoints }));
     const nodes = await Promise.all(
       ["alpha", "beta", "gamma"].map((name, at) => site.node(name, at + 1, { balancers: ["127.0.0.1"] })),

@@ -107,6 +107,11 @@ export class Partner {
     return RawSftp.connect({ host: this.host, port: this.port, user: this.name, ...this.secret(), ...options });
   }
 
+  /** A raw session through the balancer, by password. */
+  rawByPassword(options: { readonly replyMs?: number; readonly deadlineMs?: number } = {}): Promise<RawSftp> {
+    return RawSftp.connect({ host: this.host, port: this.port, user: this.name, password: this.password, ...options });
+  }
+
   /** A raw session with one node, past the balancer (the PROXY header says `source`). */
   rawOn(index: number, options: { readonly source?: string; readonly replyMs?: number } = {}): Promise<RawSftp> {
     return this.rawAt(this.site.node(index).sftpPort, options);

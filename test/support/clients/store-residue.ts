@@ -59,3 +59,9 @@ async function empty(where: string, deadlineMs: number, look: () => Promise<stri
     throw new Error(`left behind ${where}: ${left.join(", ")}`, { cause: error });
   }
 }
+
+/** Records of operations and claims that the store holds for any site, asked by `etcdctl`. */
+export async function leftInStore(ctl: (...args: string[]) => Promise<string>): Promise<string[]> {
+  const text = await ctl("get", "/longshore/", "--prefix", "--keys-only");
+  return text.split("\n").filter((key) => /^\/longshore\/[^/]+\/(?:ops|names)\//.test(key));
+}
