@@ -8,7 +8,7 @@ import type { TransferLog } from "./transfer-log.js";
 export interface UploadHandleOptions {
   readonly upload: Upload;
   readonly readable: boolean;
-  /** APPEND: a first write at 0 goes to the end (`curl -a`). */
+  /** APPEND: where the first write is at 0, all go to the end. */
   readonly append: boolean;
   /** The committed file that this changes (copy-on-write), open; none for a new or resumed upload. */
   readonly base?: ReadFile;
@@ -53,7 +53,8 @@ export class UploadHandle implements FileHandle {
   #staged: { mode?: number; atime?: number; mtime?: number } = {};
   #wrote = false;
   #changedSize = false;
-  #shift = 0;
+  /** Where the next WRITE goes, whatever its offset says; undefined: offsets count. See #first. */
+  #appendAt: number | undefined;
   /** The highest end handed to the staged file, done or not. */
   #handedEnd: number;
   #failure: LongshoreError | undefined;
@@ -78,6 +79,11 @@ export class UploadHandle implements FileHandle {
 
   get id(): string {
     return this.#options.log.id;
+  }
+
+  /** Nothing more can come of it here. */
+  get failed(): boolean {
+    return this.#failure !== undefined;
   }
 
   get pendingBytes(): number {
@@ -144,9 +150,10 @@ export class UploadHandle implements FileHandle {
         return;
       }
     }
-    const at = offset + this.#shift;
     let bytes = 0;
     for (const view of views) bytes += view.length;
+    const at = this.#appendAt ?? offset;
+    if (this.#appendAt !== undefined) this.#appendAt += bytes;
     const end = at + bytes;
     // what was heard last may be a moment old: nobody is refused by that alone
     if (end > this.#cleared && !this.#fits(end, this.#options.room?.known())) this.#hold(() => this.#demandRoom(end));
@@ -192,10 +199,15 @@ export class UploadHandle implements FileHandle {
     throw room.error();
   }
 
-  /** The first write says what the handle is about; a reason to refuse it, if any. */
+  /**
+   * The first write says what the handle is about; a reason to refuse it, if any. One at 0 with APPEND comes from a client that
+   * leaves the place to the server, as the protocol says: all its writes go to the end in the order of their arrival (`curl -a`
+   * counts on from 0; asyncssh begins at 0 again with each piece). Any other comes from one that goes on with what it saw, and
+   * means its offsets (`put -a` writes a partial's last byte again).
+   */
   #first(offset: number): LongshoreError | undefined {
-    if (this.#options.append && offset === 0 && this.#startSize() > 0) this.#shift = this.#startSize();
-    if (this.#options.resumed && offset + this.#shift > this.#upload.resumedAt) {
+    if (this.#options.append && offset === 0) this.#appendAt = this.#startSize();
+    if (this.#options.resumed && (this.#appendAt ?? offset) > this.#upload.resumedAt) {
       return new LongshoreError(
         "invalid-argument",
         "the upload can't go on behind what has arrived: ask for its size first",

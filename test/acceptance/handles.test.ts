@@ -210,15 +210,11 @@ describe("handles", () => {
     const theirs = await other.open(path, W | C | T);
     await own.write(mine, 0, OLD);
     await other.write(theirs, 0, NEW);
-    assert.equal((await own.stat(path)).size, OLD.length - 1);
-    assert.equal((await other.stat(path)).size, NEW.length - 1);
+    assert.equal((await own.stat(path)).size, OLD.length);
+    assert.equal((await other.stat(path)).size, NEW.length);
     await own.close(mine);
     await holds(path, OLD, own);
-    assert.equal(
-      (await other.stat(path)).size,
-      NEW.length - 1,
-      "their partial is still there, over the committed file",
-    );
+    assert.equal((await other.stat(path)).size, NEW.length, "their partial is still there, over the committed file");
     await other.close(theirs);
     await holds(path, NEW, own);
   });

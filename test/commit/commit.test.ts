@@ -26,7 +26,7 @@ test("an upload is invisible to others until its close, then there, whole, with 
   const handle = await alice.open("/in.txt", intent.put);
   await write(handle, 0, "hello");
   await assert.rejects(readFile(join(world.root, "alice/in.txt")), { code: "ENOENT" });
-  assert.equal((await alice.stat("/in.txt", true)).size, 4, "one byte short of what arrived");
+  assert.equal((await node.session().stat("/in.txt", true)).size, 4, "one byte short of what arrived");
   await handle.close();
   assert.equal(await readFile(join(world.root, "alice/in.txt"), "utf8"), "hello");
   assert.equal((await alice.stat("/in.txt", true)).size, 5);
@@ -35,12 +35,12 @@ test("an upload is invisible to others until its close, then there, whole, with 
 
 test("bytes that come out of order are joined; holes become zeros", async () => {
   const world = await createWorld();
-  const alice = (await world.node()).session();
-  const handle = await alice.open("/f", intent.put);
+  const node = await world.node();
+  const handle = await node.session().open("/f", intent.put);
   await write(handle, 6, "world");
   await write(handle, 0, "hello ");
   await write(handle, 13, "!");
-  assert.equal((await alice.stat("/f", true)).size, 10);
+  assert.equal((await node.session().stat("/f", true)).size, 10);
   await handle.close();
   assert.equal(await readFile(join(world.root, "alice/f"), "latin1"), "hello world\0\0!");
 });
@@ -230,4 +230,53 @@ test("a newer upload of the name, begun while an older one is being committed on
     assert.equal(await readFile(join(world.root, "alice/f"), "utf8"), `newer ${round}`);
   }
   await settled(world);
+});
+
+test("the session that writes a file sees it as it stands, empty or whole; another one a byte short", async () => {
+  const world = await createWorld();
+  const node = await world.node();
+  const [alice, later] = [node.session(), node.session()];
+  const handle = await alice.open("/in.txt", intent.put);
+  assert.equal((await alice.stat("/in.txt", true)).size, 0, "sshfs looks at what it has just opened");
+  await assert.rejects(later.stat("/in.txt", true), { code: "not-found" });
+  await write(handle, 0, "hello");
+  assert.equal((await alice.stat("/in.txt", true)).size, 5);
+  const listing = await alice.openDirectory("/");
+  assert.equal((await listing.next(10)).find(({ name }) => name === "in.txt")?.attributes.size, 5);
+  assert.equal((await later.stat("/in.txt", true)).size, 4);
+  await handle.close();
+  assert.equal((await later.stat("/in.txt", true)).size, 5);
+});
+
+test("APPEND with a first write at 0: every write goes to the end, whatever its offset says", async () => {
+  const world = await createWorld();
+  const alice = (await world.node()).session();
+  const append = { ...intent.resume, append: true };
+  for (const before of ["", "old "]) {
+    const name = `/f${before.length}`;
+    if (before !== "") {
+      const first = await alice.open(name, intent.put);
+      await write(first, 0, before);
+      await first.close();
+    }
+    const handle = await alice.open(name, append);
+    for (const [offset, text] of [
+      [0, "one "],
+      [4, "two "],
+      [0, "three "],
+      [6, "four"],
+    ] as const) {
+      await write(handle, offset, text);
+    }
+    await handle.close();
+    assert.equal(await readFile(join(world.root, `alice${name}`), "utf8"), `${before}one two three four`);
+  }
+  const handle = await alice.open("/f4", append);
+  await write(handle, 4, "ONE ");
+  await handle.close();
+  assert.equal(
+    await readFile(join(world.root, "alice/f4"), "utf8"),
+    "old ONE two three four",
+    "one that knows its place",
+  );
 });

@@ -6,8 +6,7 @@ const MAX_CHANNELS = 10;
 
 const SFTP_ONLY = "This service offers SFTP only.\r\n";
 /** `scp -O`, and every scp before OpenSSH 9, runs `scp -t` or `scp -f` over here. */
-const NO_SCP =
-  "This service offers SFTP only: use sftp, or scp without -O (OpenSSH 8.7 or later, with -s before 9.0).\r\n";
+const NO_SCP = "This service offers SFTP only: use sftp, or scp without -O (OpenSSH 8.7 or later, with -s before 9.0).";
 
 /**
  * Serves an authenticated connection's channels: the SFTP subsystem to `onSftp`, everything else refused. Forwarding,
@@ -50,7 +49,8 @@ export function serveChannels(connection: Connection, logger: Logger, onSftp: (c
     });
     session.on("exec", (acceptExec, _reject, { command }) => {
       used = true;
-      refuseWith(acceptExec(), /^\s*(?:\S*\/)?scp(?:\s|$)/.test(command) ? NO_SCP : SFTP_ONLY);
+      if (/^\s*(?:\S*\/)?scp(?:\s|$)/.test(command)) refuseScp(acceptExec());
+      else refuseWith(acceptExec(), SFTP_ONLY);
     });
   });
 }
@@ -63,6 +63,15 @@ export function refuseWith(channel: ServerChannel | undefined, message: string):
   if (channel === undefined) return;
   channel.on("error", () => {});
   channel.stderr.write(message);
+  channel.exit(1);
+  channel.end();
+}
+
+/** In the scp protocol's own words, a fatal error: curl takes any other end for success, and the file would be lost. */
+function refuseScp(channel: ServerChannel | undefined): void {
+  if (channel === undefined) return;
+  channel.on("error", () => {});
+  channel.write(`\u0002${NO_SCP}\n`);
   channel.exit(1);
   channel.end();
 }

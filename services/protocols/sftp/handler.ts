@@ -1,6 +1,6 @@
 import { LongshoreError } from "#lib/errors.js";
 import type { Logger } from "#lib/logger.js";
-import type { AttributeChange, OpenIntent, Session } from "#sessions/contract.js";
+import type { AttributeChange, DirectoryEntry, OpenIntent, Session } from "#sessions/contract.js";
 import { MalformedPacket, type Packet } from "./codec.js";
 import { attributesReply, handleReply, pathReply, versionReply } from "./encode.js";
 import { startExtension } from "./extensions.js";
@@ -268,9 +268,19 @@ export class Handler {
   #openDirectory(id: number, path: string): void {
     this.#takePlace();
     this.#opened(id, "opendir", () => this.#session.openDirectory(path), {
-      keep: (directory) => new OpenDirectory(directory),
+      keep: (directory) => new OpenDirectory(directory, () => this.#dots(path)),
       drop: (directory) => directory.close(),
     });
+  }
+
+  async #dots(path: string): Promise<readonly DirectoryEntry[]> {
+    const here = await this.#session.stat(path, true);
+    // the account may have no right to look there
+    const above = await this.#session.stat(`${path}/..`, true).catch(() => here);
+    return [
+      { name: ".", attributes: here },
+      { name: "..", attributes: above },
+    ];
   }
 
   #opened<T>(

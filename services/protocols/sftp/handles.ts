@@ -40,9 +40,12 @@ export class OpenDirectory {
   busy = false;
   /** Entries that didn't fit the last reply. */
   leftover: readonly DirectoryEntry[] = [];
+  /** "." and "..", until they are told. */
+  dots: (() => Promise<readonly DirectoryEntry[]>) | undefined;
 
-  constructor(directory: DirectoryHandle) {
+  constructor(directory: DirectoryHandle, dots?: () => Promise<readonly DirectoryEntry[]>) {
     this.directory = directory;
+    this.dots = dots;
   }
 }
 

@@ -33,6 +33,13 @@ export function fitReply(
   return { names, bytes };
 }
 
+/** First the two that every directory of a server's holds: phpseclib takes one without them for unreadable. */
+async function nextOf(open: OpenDirectory): Promise<readonly DirectoryEntry[]> {
+  const dots = (await open.dots?.()) ?? [];
+  open.dots = undefined;
+  return [...dots, ...(await open.directory.next(BATCH))];
+}
+
 export class Lister {
   readonly #owner: string;
   readonly #replies: Replies;
@@ -78,7 +85,7 @@ export class Lister {
   }
 
   async #list(open: OpenDirectory, id: number): Promise<void> {
-    const entries = open.leftover.length > 0 ? open.leftover : await open.directory.next(BATCH);
+    const entries = open.leftover.length > 0 ? open.leftover : await nextOf(open);
     if (entries.length === 0) {
       this.#replies.status(id, Status.EOF, "");
       return;
