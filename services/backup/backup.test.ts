@@ -131,6 +131,20 @@ test("what tells of the past comes along and is only added to: use, last logins 
   assert.equal(await value(keys.notice("bob", "idle", "2027-02-01", 1)), "{}");
 });
 
+test("where the audit logs stood comes along for the same site's storage, and for no other", async () => {
+  const from = await newSite();
+  const key = keys.auditAnchor("0f8e7d6c-1111-4222-8333-444455556666");
+  await from.store.transact({ compare: [], apply: [{ put: key, value: '{"seq":5}' }] });
+  const { archive } = await from.backups.make("shared");
+  const [same, fresh, adopting] = [await copyOf(from), await newSite(from.ring), await newSite(from.ring)];
+  await same.backups.restore(archive, LIVE);
+  assert.equal((await same.store.get(key))?.value, '{"seq":5}');
+  await fresh.backups.restore(archive, LIVE);
+  assert.equal(await fresh.store.get(key), undefined);
+  await adopting.backups.restore(archive, { dryRun: false, adoptStorage: true });
+  assert.equal((await adopting.store.get(key))?.value, '{"seq":5}');
+});
+
 test("onto a fresh site with another cluster key: refused without the backup's own, resealed with it; the site's id stays", async () => {
   const from = await newSite();
   const secret = `${keys.configPrefix}profiles/remote`;

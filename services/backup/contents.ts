@@ -12,6 +12,8 @@ export const SHARED_PREFIXES: readonly string[] = [
   keys.lifePrefix,
   keys.activityPrefix,
   keys.noticePrefix,
+  // Else nobody could tell of a log on the storage whether its newest lines were cut off while the store was lost.
+  keys.auditAnchorPrefix,
   "ticks/",
 ];
 /** Below them, but only of the moment: counts of single nodes, the head that each change rewrites, a change under way. */
@@ -23,7 +25,10 @@ export const APPEND_ONLY: readonly string[] = [
   keys.lifePrefix,
   keys.activityPrefix,
   keys.noticePrefix,
+  keys.auditAnchorPrefix,
 ];
+/** About the storage of the very site that was backed up: on another one they would tell of logs that aren't there. */
+export const OF_THE_STORAGE: readonly string[] = [keys.auditAnchorPrefix];
 
 export const SCOPES = ["shared", "node", "both"] as const;
 export type Scope = (typeof SCOPES)[number];

@@ -1,6 +1,6 @@
 import type { Entry, Operation } from "#coordination/contract.js";
 import { keys } from "#coordination/keys.js";
-import { APPEND_ONLY, type Item } from "./contents.js";
+import { APPEND_ONLY, type Item, OF_THE_STORAGE } from "./contents.js";
 
 /** What a restore would do, by store key. */
 export interface Difference {
@@ -34,16 +34,17 @@ export function differenceOf(current: readonly Entry[], target: readonly Item[])
 }
 
 /**
- * The target for this site: its own id stays, since the storage carries it, unless the backup's id is asked for. Throws
+ * The target for this site: its own id stays, since the storage carries it, unless the backup's id is asked for; what tells of another site's storage stays out. Throws
  * SyntaxError where the settings aren't JSON.
  */
 export function forSite(target: readonly Item[], siteId: string | undefined): readonly Item[] {
-  if (siteId === undefined) return target;
-  return target.map(([key, value]) => {
-    if (key !== keys.site) return [key, value];
-    const settings = JSON.parse(value) as Record<string, unknown>;
-    return [key, settings.id === siteId ? value : JSON.stringify({ ...settings, id: siteId })];
-  });
+  const text = target.find(([key]) => key === keys.site)?.[1];
+  if (siteId === undefined || text === undefined) return target;
+  const settings = JSON.parse(text) as Record<string, unknown>;
+  if (settings.id === siteId) return target;
+  return target
+    .filter(([key]) => !OF_THE_STORAGE.some((prefix) => key.startsWith(prefix)))
+    .map(([key, value]) => (key === keys.site ? [key, JSON.stringify({ ...settings, id: siteId })] : [key, value]));
 }
 
 /** Operations in groups that one transaction takes, in their order. */
