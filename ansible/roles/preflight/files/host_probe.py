@@ -21,6 +21,8 @@ import tempfile
 import time
 
 UID = 10001
+# Where something is installed already.
+SPARE_MIB = 200
 SYSTEMS = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04")}
 MACHINES = ("x86_64", "aarch64")
 UNIT = "/etc/systemd/system/longshore-%s.service"
@@ -150,14 +152,18 @@ def existing(path):
 
 
 def space(request):
-    for what, (path, mebibytes) in request["space"].items():
-        there = existing(path)
-        state = os.statvfs(there)
-        free = state.f_bavail * state.f_frsize // 1024 // 1024
-        if free < mebibytes:
-            fault("space", f"{path} ({what}) has {free} MiB free: make room, at least {mebibytes} MiB")
-        if state.f_files and state.f_favail < 10000:
-            fault("space", f"{path} ({what}) has {state.f_favail} inodes free: make room, at least 10,000")
+    for part, what, path, mebibytes in request["space"]:
+        done = os.path.exists(UNIT % part) if part else bool(glob.glob(UNIT % "*"))
+        room(what, path, SPARE_MIB if done else mebibytes)
+
+
+def room(what, path, mebibytes):
+    state = os.statvfs(existing(path))
+    free = state.f_bavail * state.f_frsize // 1024 // 1024
+    if free < mebibytes:
+        fault("space", f"{path} ({what}) has {free} MiB free: make room, at least {mebibytes} MiB")
+    if state.f_files and state.f_favail < 10000:
+        fault("space", f"{path} ({what}) has {state.f_favail} inodes free: make room, at least 10,000")
 
 
 def as_longshore(act):
@@ -212,6 +218,7 @@ def storage(request):
     if "ro" in mounted[2].split(","):
         fault("storage", f"{path} is mounted read-only: mount it read-write")
         return
+    room("the storage", path, request["storage_mib"])
     writable(path)
 
 
