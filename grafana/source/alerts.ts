@@ -37,6 +37,12 @@ const readyNodes = `(
   or 0 * count by (site) (up{job="longshore"})
 )`;
 
+/** Those that serve, and those that would take over (mode active-passive). */
+const wellNodes = `(
+  sum by (site) (longshore_node_state{state=~"ready|passive"})
+  or 0 * count by (site) (up{job="longshore"})
+)`;
+
 const nodes: AlertGroup = {
   name: "longshore-nodes",
   alerts: [
@@ -50,11 +56,19 @@ const nodes: AlertGroup = {
     },
     {
       name: "LongshoreSiteBelowTwoReadyNodes",
-      expression: `${readyNodes} < 2`,
+      expression: `${wellNodes} < 2`,
       holds: "30s",
       severity: "critical",
-      summary: "{{ $labels.site }}: {{ $value }} ready node(s): the next failure is an outage",
+      summary: "{{ $labels.site }}: {{ $value }} well node(s): the next failure is an outage",
       description: "Partners are served. Bring a second node back, or undrain one, before anything else.",
+    },
+    {
+      name: "LongshoreActiveNodeFlapping",
+      expression: `sum by (site) (increase(longshore_active_takeovers_total{how=~"takeover|restart|handover"}[15m])) > 3`,
+      holds: "0s",
+      severity: "warning",
+      summary: "{{ $labels.site }} changed its active node {{ $value | humanize }} times within 15 minutes",
+      description: "Each time partners' sessions end or move. Who and why: longshore audit search --kind active.",
     },
     {
       name: "LongshoreNodeDown",

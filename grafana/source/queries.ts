@@ -21,7 +21,7 @@ export const RATE = "$__rate_interval";
 /** A node's state as a number, 0 where it doesn't answer but did within the last day. See NODE_STATE_WORDS. */
 export function nodeState(selector: string): string {
   const is = (state: string) => `max by (node) (longshore_node_state{${selector},state="${state}"})`;
-  return `${is("ready")} + 2 * ${is("joining")} + 3 * ${is("draining")} + 4 * ${is("cut-off")}
+  return `${is("ready")} + 2 * ${is("joining")} + 3 * ${is("draining")} + 4 * ${is("cut-off")} + 5 * ${is("passive")}
 or max by (node) (${everUp(`job="longshore",${selector}`)} == 0)`;
 }
 
@@ -31,6 +31,7 @@ export const NODE_STATE_WORDS = {
   2: ["joining", "blue"],
   3: ["draining", "yellow"],
   4: ["cut off", "orange"],
+  5: ["passive", "blue"],
 } as const;
 
 /** A server's state as a balancer sees it, as a number, if it was up within the last day. See SERVER_STATE_WORDS. */

@@ -34,6 +34,20 @@ test("a site that is well is one screen with its sums and no faults", () => {
   assert.ok(screen.split("\n").length < 24);
 });
 
+test("active-passive: who is the active one, that passive is no fault, and that nobody is one", () => {
+  const nodes = [node(1, { state: "passive", reasons: ["node-2 is the active node"] }), node(2)];
+  const mode = "active-passive";
+  const screen = statusScreen(
+    site(nodes, { mode, active: { id: "id-2", name: "node-2" }, coordinator: { name: "node-1" } }),
+  );
+  assert.match(screen, /^2 nodes, 1 ready, 1 passive, /);
+  assert.match(screen, /^node-1 +passive +passive\+coordinator /m);
+  assert.match(screen, /^node-2 +ready +active /m);
+  assert.match(screen, /no faults\n$/);
+  const none = site([node(1, { state: "passive" })], { mode, active: null });
+  assert.deepEqual(faultsOf(none), ["no node is the active one: nobody takes partners"]);
+});
+
 test("each fault is named with its node", () => {
   const cases: [object[], object, RegExp][] = [
     [[node(1), node(2, { state: "draining", reasons: ["an operator wished it"] })], {}, /^node-2: draining \(an op/],

@@ -47,8 +47,7 @@ const TICK_MS = 100;
  */
 export function decideTurn(situation: TurnSituation): Turn {
   const { role, leaving, passiveMs } = situation;
-  if (situation.cutOffMs > situation.graceMs)
-    return { takes: false, serves: false, end: "this node is cut off from its site" };
+  if (overdue(situation)) return { takes: false, serves: false, end: "this node is cut off from its site" };
   if (role !== "passive") return { takes: !situation.doubtful, serves: !situation.doubtful };
   if (leaving === "planned" && passiveMs < MOST_LEAVE_MS && (passiveMs < LEAVE_MS || !situation.successorReady))
     return { takes: true, serves: true };
@@ -56,6 +55,10 @@ export function decideTurn(situation: TurnSituation): Turn {
   if (leaving === undefined || leaving === "woken" || drained)
     return { takes: false, serves: false, end: "another node is the active one: connect again" };
   return { takes: false, serves: true };
+}
+
+function overdue({ cutOffMs, graceMs }: Pick<TurnSituation, "cutOffMs" | "graceMs">): boolean {
+  return cutOffMs > graceMs;
 }
 
 export interface TurnOptions {
@@ -94,8 +97,11 @@ export function createTurnKeeper({ path, situation, logger }: TurnOptions): Turn
     if (end === undefined) return path.resume();
     if (before !== undefined) return;
     const { sessions, transfers } = path;
-    if (sessions > 0)
+    if (overdue(situation())) {
+      logger.warn("cut off for too long: accounts may have changed, so sessions end", { graceMs: situation().graceMs });
+    } else if (sessions > 0) {
       logger.warn("sessions are ended, for they can't go on here", { reason: end, sessions, transfers });
+    }
     void path.suspend(end);
   };
   return {

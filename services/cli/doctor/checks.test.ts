@@ -192,6 +192,15 @@ describe("the doctor", () => {
     assert.deepEqual(ills({ nodes: [...SITE.nodes, cutOff] }), ["fail node node-3: cut-off: no lease"]);
   });
 
+  test("active-passive: a passive node is well, and takes over for the active one; without an active one nobody serves", () => {
+    const passive = (name: string) =>
+      node(name, { node: { state: "passive", reasons: ["node-1 is the active node"] } });
+    assert.deepEqual(ills({ nodes: [node("node-1"), passive("node-2")] }), []);
+    assert.ok(
+      ills({ nodes: [passive("node-1"), passive("node-2")] }).includes("fail node site: no node takes sessions"),
+    );
+  });
+
   test("one node left of several, and none", () => {
     const gone = (name: string) => answered(name, { kind: "silent", problem: "x" });
     assert.ok(

@@ -96,7 +96,7 @@ function nodeStates(nodes: readonly NodeFacts[]): Finding[] {
   return told(nodes).map(({ name: subject, status: { node } }): Finding => {
     const why = node.reasons.length === 0 ? "" : `: ${node.reasons.join("; ")}`;
     const seen = `${node.state}${why}`;
-    if (node.state === "ready") return { check, subject, result: "ok", seen };
+    if (node.state === "ready" || node.state === "passive") return { check, subject, result: "ok", seen };
     if (node.state === "draining") {
       const mend = `it takes no new sessions by somebody's wish: longshore node undrain ${subject}, when that is over`;
       return { check, subject, result: "warn", seen, mend };
@@ -112,7 +112,9 @@ function nodeStates(nodes: readonly NodeFacts[]): Finding[] {
 function readiness(nodes: readonly NodeFacts[]): Finding[] {
   const all = told(nodes);
   const ready = all.filter(({ status }) => status.node.state === "ready");
-  if (all.length === 0 || nodes.filter(({ expected }) => expected).length < 2 || ready.length > 1) return [];
+  const passive = all.filter(({ status }) => status.node.state === "passive");
+  const enough = ready.length > 1 || (ready.length === 1 && passive.length > 0);
+  if (all.length === 0 || nodes.filter(({ expected }) => expected).length < 2 || enough) return [];
   const finding = { check: "node", subject: "site" };
   const mend = "bring back the nodes that are named here";
   const [last] = ready;
