@@ -1,6 +1,7 @@
-import { hash, parseOptions, verify } from "@node-rs/argon2";
+import { parseOptions } from "@node-rs/argon2";
 import { isCode, LongshoreError } from "#lib/errors.js";
 import { Semaphore } from "#lib/semaphore.js";
+import { PasswordWorkers } from "./password-workers.js";
 
 /** OWASP's argon2id parameters: 19 MiB, 2 passes, 1 lane. `algorithm` 2 is argon2id. */
 const ARGON2ID = 2;
@@ -8,10 +9,7 @@ export const MEMORY_KIB = 19_456;
 export const PASSES = 2;
 export const LANES = 1;
 
-/**
- * argon2 runs on libuv's thread pool (4 threads), which file operations need too: brute force must not be able to take
- * every thread, nor to queue without a bound.
- */
+/** Brute force must not be able to take every processor, nor the memory of many checks, nor to queue without a bound. */
 const CONCURRENT_CHECKS = 2;
 const QUEUED_CHECKS = 256;
 
@@ -22,6 +20,7 @@ const MAX_PASSES = 16;
 const checks = new Semaphore(CONCURRENT_CHECKS, QUEUED_CHECKS);
 /** Apart from the checks, so that an administrator can set a password while the node is under brute force. */
 const hashings = new Semaphore(1, 64);
+const workers = new PasswordWorkers();
 
 /**
  * Compared where there is no account or no password, so that both cost what a wrong password costs, and the time of a
@@ -38,9 +37,12 @@ export function hashPassword(password: string | Buffer): Promise<string> {
   if (password.length === 0) {
     return Promise.reject(new LongshoreError("invalid-argument", "an empty password can't be set"));
   }
-  return hashings.run(() =>
-    hash(password, { algorithm: ARGON2ID, memoryCost: MEMORY_KIB, timeCost: PASSES, parallelism: LANES }),
-  );
+  const options = { algorithm: ARGON2ID, memoryCost: MEMORY_KIB, timeCost: PASSES, parallelism: LANES };
+  return hashings.run(async () => {
+    const { hash, error } = await workers.run({ kind: "hash", options, password: Buffer.from(password) });
+    if (hash === undefined) throw new LongshoreError("io", `the password can't be hashed: ${error}`);
+    return hash;
+  });
 }
 
 /** `unusable`: the stored hash is no argon2id hash, or one that is too dear to check. */
@@ -50,7 +52,9 @@ export type PasswordMatch = "match" | "mismatch" | "busy" | "unusable";
 export async function verifyPassword(storedHash: string | undefined, password: Buffer): Promise<PasswordMatch> {
   const usable = storedHash !== undefined && isUsable(storedHash);
   try {
-    const matches = await checks.run(() => verify(usable ? storedHash : DUMMY_HASH, password));
+    const against = usable ? storedHash : DUMMY_HASH;
+    const { matches, error } = await checks.run(() => workers.run({ kind: "verify", hash: against, password }));
+    if (error !== undefined) return "unusable";
     if (storedHash !== undefined && !usable) return "unusable";
     return matches && usable ? "match" : "mismatch";
   } catch (error) {

@@ -6,6 +6,7 @@ import { changeSite, ExtraNode } from "../support/clients/node-process.js";
 import { type Site, startSite } from "../support/site.js";
 import { TcpProxy } from "../support/tcp-proxy.js";
 import type { Bench, Figure } from "./contract.js";
+import { AT_ONCE, uploadsInLoginStorm } from "./login-storm.js";
 import { memoryOf } from "./processes.js";
 import { timePasswordLogins } from "./ssh-logins.js";
 import { quantile } from "./table.js";
@@ -98,6 +99,14 @@ export const cluster: Bench = async ({ runs, logins, figures: wanted, directory,
           add(`logins by password, 8 at once, ${what}`, "logins/s", logins / made.seconds);
         }
       }
+    }
+    if (asked("storm")) {
+      say("small uploads during a login storm");
+      const { quiet, storm } = await uploadsInLoginStorm(site, logins);
+      add("an upload of 4 KiB while nobody logs in: p50", "ms", quantile(quiet, 0.5));
+      add("an upload of 4 KiB while nobody logs in: p99", "ms", quantile(quiet, 0.99));
+      add(`an upload of 4 KiB in a storm of logins, ${AT_ONCE} at once: p50`, "ms", quantile(storm, 0.5));
+      add(`the same in a storm of logins, ${AT_ONCE} at once: p99`, "ms", quantile(storm, 0.99));
     }
   } finally {
     await store.close();

@@ -13,7 +13,7 @@ const benches: Readonly<Record<string, Bench>> = { sftp, cluster };
 const usage = `usage: npm run bench -- [options]
   --only NAME,...      ${Object.keys(benches).join(", ")} (default: all)
   --figures NAME,...   parts of one (default: all). sftp: bulk, small, logins, idle;
-                       cluster: start, propagation, partition, bans, takeover, logins
+                       cluster: start, propagation, partition, bans, takeover, logins, storm
   --size 1G            the large file (K, M, G)
   --runs 5             interleaved rounds
   --files 2000 --logins 200 --sessions 500
