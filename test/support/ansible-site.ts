@@ -1,0 +1,190 @@
+import { readFileSync } from "node:fs";
+import { request } from "node:https";
+import { dirname, join } from "node:path";
+import type { PartnerSite } from "./clients/partner.js";
+import { report, tell, until } from "./clients/run.js";
+import { buildSettings, IMAGE_TAG, type NodeRecord } from "./compose.js";
+import { Lab, type PlaybookOutcome } from "./machines.js";
+import { changedTasks } from "./machines-plan.js";
+import type { AdminRequest, NewAccount } from "./site.js";
+
+/** A site on machines of a lab, installed and changed by the real playbooks, used through its virtual address. */
+
+const PARTNER_PORT = 2222;
+const ADMIN_PORT = 8080;
+const CONVERGED_MS = 20_000;
+/** The host number of the virtual address. */
+const VIRTUAL = 200;
+
+export interface AnsibleSiteOptions {
+  readonly etcd: readonly string[];
+  readonly nodes: readonly string[];
+  readonly balancers: readonly string[];
+  readonly monitoring?: readonly string[];
+  /** Machines that are in no group at first. */
+  readonly spare?: readonly string[];
+  /** Of the inventory, besides those that every test has. */
+  readonly vars?: Readonly<Record<string, unknown>>;
+}
+
+interface Groups {
+  readonly longshore_etcd: readonly string[];
+  readonly longshore_nodes: readonly string[];
+  readonly longshore_balancers: readonly string[];
+  readonly longshore_monitoring: readonly string[];
+}
+
+export class AnsibleSite implements PartnerSite {
+  inventory = "";
+  #front: number | undefined;
+  /** Ports of this host that lead to the nodes' admin ports. */
+  readonly #adminPorts = new Map<string, number>();
+
+  private constructor(
+    readonly lab: Lab,
+    readonly options: AnsibleSiteOptions,
+  ) {
+    this.write();
+  }
+
+  /** Machines and an inventory; nothing is installed yet. */
+  static async prepare(options: AnsibleSiteOptions): Promise<AnsibleSite> {
+    const { etcd, nodes, balancers, monitoring = [], spare = [] } = options;
+    const machines = [...new Set([...etcd, ...nodes, ...balancers, ...monitoring, ...spare])];
+    const site = new AnsibleSite(await Lab.start({ machines }), options);
+    report(`${machines.length} machines up after ${(site.lab.upMs / 1000).toFixed(1)} s`);
+    return site;
+  }
+
+  get virtualAddress(): string {
+    return `${this.lab.net}.${VIRTUAL}`;
+  }
+
+  /** The inventory anew, with other groups than at first where some are given. The slot is the machine's place in the lab. */
+  write(groups: Partial<Groups> = {}): void {
+    const { etcd, nodes, balancers, monitoring = [], vars } = this.options;
+    const all: Groups = {
+      longshore_etcd: etcd,
+      longshore_nodes: nodes,
+      longshore_balancers: balancers,
+      longshore_monitoring: monitoring,
+      ...groups,
+    };
+    this.inventory = this.lab.writeInventory("site", {
+      groups: { ...all },
+      hostVars: Object.fromEntries(this.lab.machines.map((name, index) => [name, { longshore_node_slot: index + 1 }])),
+      vars: {
+        longshore_site: "harbour",
+        // Images that compose's tests have built from this checkout, or build them now.
+        longshore_version: IMAGE_TAG,
+        longshore_image_source: "build",
+        longshore_build_environment: buildSettings(),
+        longshore_virtual_addresses: [this.virtualAddress],
+        longshore_drain_seconds: 5,
+        ...vars,
+      },
+    });
+  }
+
+  /** Runs a playbook, reports its time, and throws with its last words where it fails. */
+  async play(name: string, ...args: string[]): Promise<PlaybookOutcome> {
+    const outcome = await this.lab.playbook(this.inventory, name, args);
+    report(`ansible ${name} ${args.join(" ")}: ${(outcome.ms / 1000).toFixed(0)} s, changed=${outcome.changed}`);
+    if (outcome.code !== 0) throw new Error(tell(outcome));
+    return outcome;
+  }
+
+  /** What changed, to be compared with nothing. */
+  changes(outcome: PlaybookOutcome): string[] {
+    return changedTasks(outcome.stdout);
+  }
+
+  /** Opens the way from this host to the virtual address. */
+  async open(): Promise<void> {
+    this.#front ??= await this.lab.forward(this.virtualAddress, PARTNER_PORT);
+  }
+
+  endpoints(): { readonly sftp: { readonly host: string; readonly port: number } } {
+    if (this.#front === undefined) throw new Error("open() comes first");
+    return { sftp: { host: "127.0.0.1", port: this.#front } };
+  }
+
+  node(): never {
+    throw new Error("partners reach the nodes of this site through its balancers only");
+  }
+
+  /** A file of the controller's directory of secrets. */
+  secret(...parts: readonly string[]): string {
+    return join(dirname(this.inventory), "secrets", ...parts);
+  }
+
+  /** The JSON that a node's admin API answers with, its certificate checked. Throws with what it says unless it is 2xx. */
+  async admin(
+    path: string,
+    options: Omit<AdminRequest, "node"> & { readonly machine?: string } = {},
+  ): Promise<unknown> {
+    const machine = options.machine ?? this.options.nodes[0] ?? "";
+    const port = this.#adminPorts.get(machine) ?? (await this.lab.forward(this.lab.address(machine), ADMIN_PORT));
+    this.#adminPorts.set(machine, port);
+    const body = options.body === undefined ? undefined : JSON.stringify(options.body);
+    const { status, text } = await new Promise<{ status: number; text: string }>((resolve, reject) => {
+      const asked = request(
+        {
+          ...{ host: "127.0.0.1", port, path, method: options.method ?? "GET", timeout: 15_000 },
+          ca: readFileSync(this.secret("ca.pem")),
+          agent: false,
+          headers: {
+            authorization: `Bearer ${readFileSync(this.secret("admin-token"), "utf8").trim()}`,
+            ...(body === undefined
+              ? {}
+              : { "content-type": "application/json", "content-length": Buffer.byteLength(body) }),
+          },
+        },
+        (response) => {
+          let text = "";
+          response.setEncoding("utf8");
+          response.on("data", (part: string) => {
+            text += part;
+          });
+          response.on("end", () => resolve({ status: response.statusCode ?? 0, text }));
+        },
+      );
+      asked.on("timeout", () => asked.destroy(new Error(`${machine} gave no answer in time`)));
+      asked.on("error", reject);
+      asked.end(body);
+    });
+    if (status < 200 || status > 299) throw new Error(`${options.method ?? "GET"} ${path} got ${status}: ${text}`);
+    return text === "" ? undefined : (JSON.parse(text) as unknown);
+  }
+
+  async addAccount(name: string, account: NewAccount): Promise<void> {
+    const answer = await this.admin(`/api/v1/accounts/${encodeURIComponent(name)}`, { method: "PUT", body: account });
+    const { revision } = answer as { revision: number };
+    await until(
+      `revision ${revision} is everywhere`,
+      async () =>
+        ((await this.admin(`/api/v1/cluster/convergence?revision=${revision}`)) as { converged: boolean }).converged,
+      { deadlineMs: CONVERGED_MS, everyMs: 200 },
+    );
+  }
+
+  async nodes(machine?: string): Promise<readonly NodeRecord[]> {
+    const asked = machine === undefined ? {} : { machine };
+    return ((await this.admin("/api/v1/nodes", asked)) as { nodes: NodeRecord[] }).nodes;
+  }
+
+  /** The balancers that have the virtual address. */
+  async holders(): Promise<string[]> {
+    const found: string[] = [];
+    for (const machine of this.options.balancers) {
+      const { stdout } = await this.lab.exec(machine, "ip", "-o", "address", "show");
+      if (stdout.includes(` ${this.virtualAddress}/`)) found.push(machine);
+    }
+    return found;
+  }
+
+  /** Call it in `after`. */
+  async stop(): Promise<void> {
+    await this.lab.stop();
+  }
+}
