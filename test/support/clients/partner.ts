@@ -8,6 +8,9 @@ import { RawSftp } from "./raw-sftp.js";
 /** A key pair for one test process: made once, used by all its partners. */
 let keys: { directory: string; privateKeyFile: string; publicKey: string } | undefined;
 
+/** Local directories, removed at the end. */
+const works = new Set<string>();
+
 function keyPair(): { privateKeyFile: string; publicKey: string } {
   if (keys === undefined) {
     const directory = mkdtempSync(join(tmpdir(), "longshore-keys-"));
@@ -55,7 +58,12 @@ export class Partner {
     this.keyFile = privateKeyFile;
     this.work = mkdtempSync(join(tmpdir(), `longshore-${name}-`));
     this.knownHosts = join(this.work, ".known_hosts");
-    process.once("exit", () => rmSync(this.work, { recursive: true, force: true }));
+    if (works.size === 0) {
+      process.once("exit", () => {
+        for (const work of works) rmSync(work, { recursive: true, force: true });
+      });
+    }
+    works.add(this.work);
   }
 
   /** Adds the account and resolves when every node knows it. */
