@@ -153,6 +153,52 @@ describe("the audit log of a site", () => {
     });
   }
 
+  test("what partners and administrators were refused is there; a guesser's many tries are counted", async () => {
+    const { revision } = (await site.admin("/api/v1/accounts/reader", {
+      method: "PUT",
+      body: { password: "reader-Pa55 word", permissions: [{ path: "/", allow: ["list", "read"] }] },
+    })) as { revision: number };
+    await site.converged(revision);
+    const { host, port } = site.endpoints().sftp;
+    const session = await RawSftp.connect({ host, port, user: "reader", password: "reader-Pa55 word" });
+    await assert.rejects(session.mkdir("/not-mine"));
+    await session.end();
+    const [refused] = await found({ account: "reader", kind: "file" }, 1);
+    const { what, outcome, path, details } = refused as AuditRecord;
+    assert.deepEqual([what, outcome, path, details?.code], ["mkdir", "refused", "/not-mine", "permission-denied"]);
+
+    for (let i = 0; i < 30; i += 1) {
+      const headers = { authorization: "Bearer guessed" };
+      assert.equal((await site.adminFetch("/api/v1/accounts", { node: 1, headers })).status, 401);
+    }
+    const denied = (await found({ kind: "admin", path: "/api/v1/accounts", node: site.node(1).name }, 20)).filter(
+      (record) => record.outcome === "denied",
+    );
+    assert.equal(denied.length, 20, "the others of this minute are one record");
+    assert.equal(denied[0]?.details?.reason, "unknown");
+  });
+
+  test("newest lines of a dead node that somebody cuts off show, by the store's anchor", async () => {
+    const node = await ExtraNode.start(site);
+    const anchored = async () => {
+      const { anchors } = (await site.admin("/api/v1/audit/anchors")) as { anchors: Record<string, { node: string }> };
+      return Object.entries(anchors).find(([, anchor]) => anchor.node === node.name)?.[0];
+    };
+    const chain = (await until("its anchor is in the store", anchored, { deadlineMs: 20_000 })) as unknown as string;
+    await node.kill();
+    const directory = join(log, chain);
+    const file = join(directory, readdirSync(directory).sort().at(-1) as string);
+    const whole = readFileSync(file, "utf8");
+    writeFileSync(file, `${whole.split("\n")[0]}\n`);
+    const verify = () => longshore(["audit", "verify", "--dir", site.directory]);
+    const cut = await verify();
+    assert.equal(cut.code, 10);
+    assert.match(cut.stdout, new RegExp(`${node.name}: newest-missing`));
+    writeFileSync(file, whole);
+    const mended = await verify();
+    assert.equal(mended.code, 0, mended.stdout + mended.stderr);
+  });
+
   test("verify and search work from the command line; one changed byte is found, with its line and exit code 10", async () => {
     const verify = () => longshore(["audit", "verify", "--dir", site.directory, "-o", "json"]);
     const fine = await verify();

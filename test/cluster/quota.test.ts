@@ -38,7 +38,8 @@ describe("the quota of a folder", () => {
     const { revision } = (await site.admin("/api/v1/accounts/quota", { method: "PUT", body })) as { revision: number };
     await site.converged(revision);
     place = join(site.endpoints().storage.path, TARGET);
-    for (const node of [0, 1]) await until("the folder is counted", async () => (await usage(node))?.countedAt);
+    for (const node of [0, 1])
+      await until("the folder is counted", async () => (await usage(node))?.countedAt ?? false);
   });
   after(() => site?.stop());
 

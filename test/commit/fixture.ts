@@ -15,6 +15,7 @@ import { newIncarnation } from "#lib/incarnation.js";
 import { createMeter } from "#quota/meter.js";
 import { createUsages, type Usages } from "#quota/usages.js";
 import type { Session } from "#sessions/contract.js";
+import type { RefusedOperation } from "#sessions/refused.js";
 import { createSessions } from "#sessions/sessions.js";
 import type { Store } from "#storage/contract.js";
 import { createPosixStore } from "#storage/posix/store.js";
@@ -25,6 +26,8 @@ export interface TestNode {
   readonly engine: CommitEngine;
   readonly store: Store;
   readonly usages: Usages;
+  /** What its sessions were refused. */
+  readonly refused: readonly RefusedOperation[];
   /** Lets its lease end: to the others it is dead, though its code goes on (a zombie). */
   die(): Promise<void>;
   /** Begins a new incarnation. */
@@ -96,7 +99,13 @@ export async function createWorld(local = true, configOf = fixedConfig): Promise
         await engine.stop();
         await current?.lease.release();
       });
-      const observer = { opened: () => {}, bytes: () => {}, ended: () => {} };
+      const refused: RefusedOperation[] = [];
+      const observer = {
+        opened: () => {},
+        bytes: () => {},
+        ended: () => {},
+        refused: (operation: RefusedOperation) => void refused.push(operation),
+      };
       const sessions = createSessions({
         config,
         store,
@@ -110,6 +119,7 @@ export async function createWorld(local = true, configOf = fixedConfig): Promise
         engine,
         store,
         usages,
+        refused,
         die: async () => void (await current?.lease.release()),
         rejoin: join,
         session: (account = "alice") => sessions.open({ account, clientAddress: "192.0.2.1", protocol: "sftp" }),
