@@ -127,7 +127,7 @@ function reasonOf(error: unknown): string {
 function hint(error: unknown): string {
   return /CERT|SIGNATURE|ISSUER/.test(systemCode(error) ?? "")
     ? "Name the authority that signed the site's certificate with --ca-file (or LONGSHORE_CA_FILE)"
-    : "`longshore status` shows whether the site runs";
+    : "`longshore doctor` says what runs and what doesn't";
 }
 
 function neverConnected(error: unknown): boolean {

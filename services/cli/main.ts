@@ -27,6 +27,9 @@ const program = new Command("longshore")
   .description("highly available managed file transfer")
   .version(VERSION)
   .exitOverride()
+  // In the form of all other refusals.
+  .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "longshore: ")) })
+  .showHelpAfterError("The command with --help says what it takes.")
   .configureHelp({ showGlobalOptions: true });
 addSiteCommands(program);
 addNodeCommands(program);

@@ -48,7 +48,11 @@ export function planMove(situation: MoveSituation): MovePlan {
   const { to, file, journal, running, stores } = situation;
   const refused = (exitCode: ExitCode, why: string): MovePlan => ({ kind: "refused", exitCode, why });
   const command = commandTo(to);
-  if (file === undefined) return refused(EXIT.notFound, "there is no site of `longshore up` in this directory");
+  if (file === undefined)
+    return refused(
+      EXIT.notFound,
+      "there is no site of `longshore up` here: name its directory with --dir, or its two stores with --settings and --embedded",
+    );
   if (journal !== undefined && journal.to !== to) {
     return refused(EXIT.conflict, `a ${commandTo(journal.to)} isn't finished here: give that command again first`);
   }
