@@ -138,6 +138,17 @@ test("overwrites, removals, renames from folder to folder and links count; a ren
   assert.equal((await usage(world)).bytes, 0, "others' removals count");
 });
 
+test("the volume that a client sees in the folder is the quota, elsewhere the disk", async (t) => {
+  const { world, one, end } = await opened(t);
+  await counted(world, one, end);
+  const alice = one.session();
+  await put(alice, "/other/a", 400);
+  await until("the node knows", 5_000, async () => one.usages.of("shared/other")?.bytes === 400);
+  const { blockSize, blocks, availableBlocks } = await alice.statVolume("/other");
+  assert.deepEqual([blockSize, blocks, availableBlocks], [1_024, 1, 0], "rounded to what surely fits");
+  assert.ok((await alice.statVolume("/")).blocks * (await alice.statVolume("/")).blockSize > 1_000_000);
+});
+
 test("an upload whose directory vanished gives its bytes back", async (t) => {
   const { world, one, end } = await opened(t);
   await counted(world, one, end);
