@@ -19,6 +19,7 @@ import { addNodeCommands } from "./commands/nodes.js";
 import { addRenderCommands } from "./commands/render.js";
 import { addSecurityCommands } from "./commands/security.js";
 import { addSiteCommands } from "./commands/site.js";
+import { addSiteSetCommands } from "./commands/site-set.js";
 import { EXIT, exitCodeOf, messageOf } from "./errors.js";
 import { VERSION } from "./version.js";
 
@@ -33,6 +34,7 @@ const program = new Command("longshore")
   .configureHelp({ showGlobalOptions: true });
 addSiteCommands(program);
 addNodeCommands(program);
+addSiteSetCommands(program);
 addActiveCommands(program);
 addAccountCommands(program);
 addAdministratorCommands(program);

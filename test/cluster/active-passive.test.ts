@@ -144,7 +144,13 @@ describe("a site in the mode active-passive", () => {
   test("the order that the settings give decides; draining the active node hands over at once", async () => {
     const active = await activeNode(site);
     const [last = 0, next = 0] = [0, 1, 2].filter((index) => index !== active);
-    await setMode(site, { activePassive: { order: [name(next), name(last)] } });
+    const order = `${name(next)},${name(last)}`;
+    const set = await cli("site", "set", "--active-order", order, "-o", "json");
+    assert.equal(set.code, 0, set.stderr);
+    assert.equal(set.json().changed, true);
+    await site.converged(Number(set.json().revision));
+    assert.equal((await cli("site", "set", "--active-order", order, "-o", "json")).json().changed, false);
+    assert.equal((await cli("site", "set")).code, 2, "nothing is given");
     await site.admin(`/api/v1/nodes/${name(active)}/drain`, { method: "POST" });
     assert.equal(await activeNode(site, undefined, active), next);
     assert.equal((await activeNow(site)).active?.how, "handover");
