@@ -60,6 +60,24 @@ test("a password logs in to its enabled account only", async () => {
   assert.match(await check("odd"), /unusable/);
 });
 
+test("an account's end comes by the site's time, not by this host's", async () => {
+  const passwordHash = await hashPassword(secret);
+  const hour = 3_600_000;
+  const inHours = (hours: number) => new Date(Date.now() + hours * hour).toISOString();
+  const config = configOf([
+    { name: "alive", passwordHash, expiresAt: inHours(0.5) },
+    { name: "over", passwordHash, expiresAt: inHours(-0.5) },
+  ]);
+  const at = async (offsetMs: number, name: string) => {
+    const verifier = createVerifier({ config, now: () => Date.now() + offsetMs });
+    return reason(await verifier.password(name, secret, client));
+  };
+  assert.equal(await at(0, "alive"), "accepted");
+  assert.equal(await at(0, "over"), "the account has expired");
+  assert.equal(await at(hour, "alive"), "the account has expired", "this host's clock was an hour behind");
+  assert.equal(await at(-hour, "over"), "accepted", "this host's clock was an hour ahead");
+});
+
 test("an account that was disabled or changed during the check is not let in", async () => {
   const passwordHash = await hashPassword(secret);
   const config = configOf([{ name: "alice", passwordHash }]);
