@@ -2,7 +2,6 @@ import type Router from "@koa/router";
 import { faultsOf, InvalidConfigError } from "#config/errors.js";
 import { readJson } from "./body.js";
 import type { AdminParts } from "./contract.js";
-import { HttpError } from "./errors.js";
 import { answerPage, pageByName } from "./pages.js";
 import { recountSchema } from "./usage-spec.js";
 
@@ -40,7 +39,8 @@ export function usageRoutes(router: Router, { usage }: AdminParts): void {
     if (!parsed.success) throw new InvalidConfigError("the request isn't valid", faultsOf(parsed.error));
     const { target } = parsed.data;
     if (!usage?.list().some((each) => each.target === target)) {
-      throw new HttpError(404, "Not found", `no folder with a quota lies at ${target}`);
+      const message = "no folder with a quota lies there";
+      throw new InvalidConfigError("the request isn't valid", [{ path: "target", message }]);
     }
     usage.askRecount(target);
     ctx.status = 202;

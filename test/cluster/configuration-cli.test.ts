@@ -90,7 +90,7 @@ test("folders are set and removed on accounts and groups", async () => {
   ]);
   assert.match(await ok("folder", "list", "--group", "partners"), /\/in +common\/in +- +2\.0 GiB +0 B \(0 %\)/);
   assert.match(await ok("folder", "recount", "common/in"), /counted anew/);
-  assert.equal((await cli("folder", "recount", "common/out")).code, EXIT.notFound);
+  assert.equal((await cli("folder", "recount", "common/out")).code, EXIT.usage);
   await ok("folder", "remove", "/out", "--account", "ann");
   assert.equal((await cli("folder", "remove", "/out", "--account", "ann")).code, EXIT.notFound);
   assert.equal((await cli("folder", "set", "/x", "--account", "ann", "--target", "../x")).code, EXIT.usage);

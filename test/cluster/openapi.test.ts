@@ -188,7 +188,7 @@ test("the usage of folders with a quota, and its recount, answer as the document
     return shown.length === 1;
   });
   await ask("recountUsage", 202, { body: { target: "metered/in" } });
-  await ask("recountUsage", 404, { body: { target: "elsewhere" } });
+  await ask("recountUsage", 422, { body: { target: "elsewhere" } });
   await ask("recountUsage", 422, { body: { target: "../x" } });
   assert.equal((await node.ask("/api/v1/accounts/metered", { method: "DELETE" })).status, 204);
 });
