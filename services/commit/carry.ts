@@ -8,7 +8,7 @@ import type { Logger } from "#lib/logger.js";
 import type { Effect, Placement, Store } from "#storage/contract.js";
 import type { Finisher } from "./finish.js";
 import type { Groups } from "./group.js";
-import { releaseOf } from "./plan.js";
+import { meet, releaseOf } from "./plan.js";
 import { type CommittedRecord, ownerOf, parseRecord } from "./records.js";
 import { advance, type Meter, parseUsage, takenBack, type UsageChange } from "./usage.js";
 
@@ -39,7 +39,7 @@ export class Carrier {
   readonly #logger: Logger;
   readonly #meter: Meter | undefined;
   /** Our own finishes under way, so that the next operation on a name waits for them instead of helping. */
-  readonly #finishing = new Map<string, Promise<void>>();
+  readonly #finishing = new Map<string, { readonly effect: Effect; readonly end: Promise<void> }>();
   #stopped = false;
 
   constructor(
@@ -64,11 +64,13 @@ export class Carrier {
 
   /** Ends of finishes now under way; for a clean stop. */
   async settled(): Promise<void> {
-    await Promise.all(this.#finishing.values());
+    this.#finisher.hurry();
+    await Promise.all([...this.#finishing.values()].map(({ end }) => end));
   }
 
   /** `giveUpAt`: monotonic; an operation that was never sent by then is not applied. */
   async carry(id: string, wanted: CommittedRecord, giveUpAt: number): Promise<Outcome> {
+    await this.#finishOwn(wanted.effect);
     for (;;) {
       let usage: readonly UsageChange[];
       try {
@@ -123,8 +125,18 @@ export class Carrier {
     const record = parseRecord(entry);
     if (record.state !== "COMMITTED") return false;
     const outcome = await this.#settle("helper", id, record, entry.modRevision);
+    this.#finisher.hurry();
     if (outcome.kind === "committed") await outcome.finished;
     return true;
+  }
+
+  /** Our own claims that would be in the way: a transaction that meets them would be one in vain. */
+  async #finishOwn(effect: Effect): Promise<void> {
+    const before: Promise<void>[] = [];
+    for (const other of this.#finishing.values()) if (meet(effect, other.effect)) before.push(other.end);
+    if (before.length === 0) return;
+    this.#finisher.hurry();
+    await Promise.all(before);
   }
 
   /** A claim is in the way: wait for our own finish, or do it for whoever owes it (step 3). */
@@ -132,8 +144,11 @@ export class Carrier {
     const id = claim.value;
     const own = this.#finishing.get(id);
     try {
-      if (own !== undefined) await own;
-      else await this.help(id);
+      if (own === undefined) await this.help(id);
+      else {
+        this.#finisher.hurry();
+        await own.end;
+      }
     } catch (error) {
       this.#logger.warn("an operation in the way can't be finished yet", { op: id, error: String(error) });
       await createBackoff({ firstMs: 100, mostMs: 100 }).wait();
@@ -145,7 +160,7 @@ export class Carrier {
     if (placement.outcome === "placed") {
       failpoint("placed");
       const finished = this.#finisher.finish({ id, record, revision });
-      this.#finishing.set(id, finished);
+      this.#finishing.set(id, { effect: record.effect, end: finished });
       void finished.then(() => this.#finishing.delete(id));
       return { kind: "committed", finished };
     }

@@ -15,6 +15,11 @@ export interface Placed {
 }
 
 const MOST = 32;
+/**
+ * Nobody waits for a finish as a rule: those of a client that sends file after file share a transaction and a sync of the
+ * audit record. Until then the claim holds the name; another node that meets it finishes by itself, so this stays short.
+ */
+const GATHER_MS = 20;
 
 /**
  * Takes records and claims out of the store, and what is left of the staging off the storage (commit.md, step 5). It needs no
@@ -27,6 +32,8 @@ export class Finisher {
   #waiting: { placed: Placed; done: () => void }[] = [];
   #running = false;
   #stopped = false;
+  #hurried = false;
+  #gathering: NodeJS.Timeout | undefined;
 
   constructor(coordination: Coordination, store: Store, journal?: CommitJournal) {
     this.#coordination = coordination;
@@ -34,23 +41,38 @@ export class Finisher {
     this.#journal = journal;
   }
 
-  /** Resolves when the record is gone and the staging is cleaned; never rejects. */
+  /** Resolves when the record is gone and the staging is cleaned, which may be some time later; never rejects. */
   finish(placed: Placed): Promise<void> {
     return new Promise((done) => {
       this.#waiting.push({ placed, done });
-      if (this.#running) return;
-      this.#running = true;
-      queueMicrotask(() => void this.#run());
+      if (!this.#running) this.#gather();
     });
+  }
+
+  /** Somebody waits for a finish: nothing is gathered any more. */
+  hurry(): void {
+    this.#hurried = this.#running;
+    if (this.#running || this.#waiting.length === 0) return;
+    clearTimeout(this.#gathering);
+    this.#gathering = undefined;
+    this.#running = true;
+    queueMicrotask(() => void this.#run());
   }
 
   /** What waits stays in the store; another node's recovery finishes it. */
   stop(): void {
     this.#stopped = true;
+    clearTimeout(this.#gathering);
+  }
+
+  #gather(): void {
+    if (this.#waiting.length >= MOST) this.hurry();
+    else if (!this.#stopped) this.#gathering ??= setTimeout(() => this.hurry(), GATHER_MS);
   }
 
   async #run(): Promise<void> {
-    while (this.#waiting.length > 0) {
+    do {
+      this.#hurried = false;
       const batch = this.#waiting.splice(0, MOST);
       await this.#journal?.record(batch.map((each) => each.placed));
       failpoint("recorded");
@@ -64,8 +86,9 @@ export class Finisher {
           done();
         });
       }
-    }
+    } while (this.#waiting.length >= MOST || (this.#hurried && this.#waiting.length > 0));
     this.#running = false;
+    if (this.#waiting.length > 0) this.#gather();
   }
 
   /** False where a compare failed: one of them was finished by another. Repeating it is harmless. */

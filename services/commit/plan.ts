@@ -56,8 +56,11 @@ export function releaseOf(id: string, store: string, effect: Effect): readonly O
 
 /** Whether two operations can't be in flight together: one claims the other's path, or a directory above it. */
 export function collide(a: Intent, b: Intent): boolean {
-  if (a.store !== b.store) return false;
-  return claimsOf(a.effect).some((one) => claimsOf(b.effect).some((other) => related(one, other)));
+  return a.store === b.store && meet(a.effect, b.effect);
+}
+
+export function meet(a: Effect, b: Effect): boolean {
+  return claimsOf(a).some((one) => claimsOf(b).some((other) => related(one, other)));
 }
 
 export function related(one: string, other: string): boolean {
