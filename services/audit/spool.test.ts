@@ -172,3 +172,35 @@ test("a change that is on the record of two nodes is told as a repeat, and is no
   assert.deepEqual(repeats, [{ op: "inc-1", transfer: "s-1", path: "/in/x" }]);
   assert.ok(whole);
 });
+
+test("records that nobody waits for share a sync; one that is waited for takes them along at once", async (t) => {
+  const directory = scratch(t);
+  let syncs = 0;
+  const spool = await spoolIn(directory, {
+    sync: async (file) => {
+      syncs += 1;
+      await file.datasync();
+    },
+  });
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const turns = async () => {
+    for (let turn = 0; turn < 5; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  };
+  const begun = syncs;
+  for (const who of ["a", "b", "c"]) {
+    spool.record({ ...login, who });
+    await turns();
+  }
+  assert.equal(syncs, begun, "more may come");
+  const durable = new Promise<void>((resolve) => spool.onDurable(resolve));
+  t.mock.timers.tick(20);
+  await durable;
+  assert.equal(syncs, begun + 1);
+  spool.record({ ...login, who: "d" });
+  await turns();
+  await spool.recordDurably({ ...login, who: "e" });
+  assert.equal(syncs, begun + 2);
+  spool.record({ ...login, who: "f" });
+  await spool.close();
+  assert.equal(spool.records, 7, "the close writes what was gathered");
+});

@@ -1,7 +1,7 @@
 import { type FileHandle, mkdir, open, readFile, stat, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { createBackoff } from "#lib/backoff.js";
-import { monotonicMs, pause } from "#lib/clock.js";
+import { deadline, monotonicMs, pause } from "#lib/clock.js";
 import { LongshoreError } from "#lib/errors.js";
 import type { Logger } from "#lib/logger.js";
 import { CHAIN_START, type ChainPosition, scanSegment, sealLine } from "./chain.js";
@@ -64,6 +64,8 @@ const MOST_BYTES = 1 << 30;
 const MOST_WAITING = 50_000;
 /** So many lines a write: a group's callers wait for all of it. */
 const GROUP = 512;
+/** Records that nobody waits for are gathered so long: many small downloads share a write and a sync. */
+const GATHER_MS = 20;
 const DURABLE_MS = 5_000;
 const CLOSE_MS = 3_000;
 
@@ -95,6 +97,7 @@ class DiskSpool implements Spool {
   readonly #sizes = new Map<string, number>();
   #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
+  #gathering: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
   #current: Current | undefined;
   #position: ChainPosition = CHAIN_START;
@@ -170,13 +173,12 @@ class DiskSpool implements Spool {
   }
 
   async recordDurably(entry: AuditEntry, withinMs = DURABLE_MS): Promise<void> {
-    const timer = new AbortController();
+    const patience = deadline(withinMs);
     const durable = new Promise<"durable" | "dropped">((resolve) => {
       if (!this.#enqueue(entry, () => resolve("durable"))) resolve("dropped");
     });
-    const late = pause(withinMs, timer.signal).then((): "late" => "late");
-    const outcome = await Promise.race([durable, late]);
-    timer.abort();
+    const outcome = await Promise.race([durable, patience.passed]);
+    patience.clear();
     if (outcome !== "durable") {
       throw new LongshoreError(
         "unavailable",
@@ -199,17 +201,27 @@ class DiskSpool implements Spool {
       return false;
     }
     this.#waiting.push({ entry, at: Date.now(), done });
-    this.#running ??= this.#run().finally(() => {
-      this.#running = undefined;
-    });
+    if (done !== undefined || this.#waiting.length >= GROUP) this.#start();
+    else if (this.#running === undefined) this.#gather();
     return true;
+  }
+
+  #gather(): void {
+    this.#gathering ??= setTimeout(() => this.#start(), GATHER_MS);
+  }
+
+  #start(): void {
+    clearTimeout(this.#gathering);
+    this.#gathering = undefined;
+    this.#running ??= this.#run();
   }
 
   async #run(): Promise<void> {
     // callers of one turn of the event loop share a group
     await Promise.resolve();
     const backoff = createBackoff({ firstMs: 100, mostMs: 2_000 });
-    while (this.#waiting.length > 0 && !this.#stop.signal.aborted) {
+    // the first group takes what was gathered
+    for (let isDue = true; isDue && !this.#stop.signal.aborted; isDue = this.#isDue()) {
       const group = this.#waiting.slice(0, GROUP);
       try {
         this.#checkRoom();
@@ -230,6 +242,16 @@ class DiskSpool implements Spool {
       for (const { done } of group) done?.();
       for (const callback of this.#callbacks) callback();
     }
+    this.#running = undefined;
+    if (this.#waiting.length > 0 && this.#closing === undefined) this.#gather();
+  }
+
+  /** Whether what waits shall be written without waiting for more. */
+  #isDue(): boolean {
+    const waiting = this.#waiting;
+    if (waiting.length === 0) return false;
+    if (this.#problem !== undefined || this.#closing !== undefined || waiting.length >= GROUP) return true;
+    return waiting.some(({ done }) => done !== undefined);
   }
 
   #checkRoom(): void {
@@ -354,6 +376,7 @@ class DiskSpool implements Spool {
   }
 
   async #close(): Promise<void> {
+    if (this.#waiting.length > 0) this.#start();
     await Promise.race([this.#running, pause(CLOSE_MS)]);
     this.#stop.abort();
     await this.#running;

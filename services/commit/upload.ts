@@ -1,4 +1,4 @@
-import { monotonicMs, pause } from "#lib/clock.js";
+import { deadline, monotonicMs, pause } from "#lib/clock.js";
 import { asLongshoreError, LongshoreError } from "#lib/errors.js";
 import { failpoint } from "#lib/failpoints.js";
 import type { PartialName, StagedFile, StatChange, Store } from "#storage/contract.js";
@@ -209,10 +209,9 @@ export class OwnUpload implements Upload {
       pointer: { ...this.name },
     };
     const carrying = this.#carry(this.#record, started + SEND_MS);
-    const timer = new AbortController();
-    const late = pause(ANSWER_MS, timer.signal).then((): "late" => "late");
-    const outcome = await Promise.race([carrying, late]);
-    timer.abort();
+    const patience = deadline(ANSWER_MS);
+    const outcome = await Promise.race([carrying, patience.passed]);
+    patience.clear();
     if (outcome === "late") {
       void carrying.then((result) => this.#afterLate(result));
       throw this.#failed(
