@@ -4,7 +4,7 @@ import { STATUS_BYTES, statusReply, writeStatus } from "./encode.js";
 import type { Meter } from "./meter.js";
 import { Status, type StatusCode } from "./protocol.js";
 import type { RawChannel } from "./raw-channel.js";
-import type { SlabReply } from "./slab.js";
+import { packetOf, type SlabReply } from "./slab.js";
 
 /**
  * Everything that goes to the client, in one queue: the stream's bytes must not mix, and slabs and ssh2's own packets
@@ -16,6 +16,8 @@ import type { SlabReply } from "./slab.js";
 const SOCKET_AT_MOST = 4 * 1_048_576;
 /** Joined replies are cut into writes of this size. */
 const JOIN_AT_MOST = 65_536;
+/** Replies up to this size are made into a packet here: ssh2's way to it costs several times the encryption. */
+const OWN_PACKET_AT_MOST = 32_768;
 /** A window smaller than half of the largest seen is waited for this long, then used as it is. */
 const WINDOW_PATIENCE_MS = 10;
 
@@ -220,8 +222,7 @@ export class Replies {
     if (Buffer.isBuffer(first)) {
       this.#queue.shift();
       this.#queuedBytes -= first.length;
-      this.#writePublicly(first);
-      return true;
+      return this.#writeBytes(first);
     }
     if (first.finished) {
       // Its memory is still read from while ssh2 holds a part of it; `#mayWrite` came first, so none is held now.
@@ -235,6 +236,30 @@ export class Replies {
       return true;
     }
     return this.#sendSlab(raw, first);
+  }
+
+  #writeBytes(bytes: Buffer): boolean {
+    const raw = this.#raw;
+    const shape = bytes.length <= OWN_PACKET_AT_MOST ? raw?.shape : undefined;
+    if (raw === undefined || shape === undefined || bytes.length > Math.min(raw.window, raw.packetSize)) {
+      this.#writePublicly(bytes);
+      return true;
+    }
+    const packet = this.#sealed(() => packetOf(bytes, shape, raw.id, (each, data) => raw.seal(each, data)));
+    if (packet === undefined) return false;
+    this.#meter.sent(bytes.length);
+    this.#socket.write(packet);
+    return true;
+  }
+
+  /** A packet may be half encrypted and its number used when this fails: nothing that could be sent then would be understood. */
+  #sealed(seal: () => Buffer | undefined): Buffer | undefined {
+    try {
+      return seal();
+    } catch (error) {
+      this.#socket.destroy(error instanceof Error ? error : undefined);
+      return undefined;
+    }
   }
 
   #writePublicly(bytes: Buffer): void {
@@ -267,14 +292,7 @@ export class Replies {
       this.#writePublicly(slab.takeData());
       return true;
     }
-    let wire: Buffer | undefined;
-    try {
-      wire = slab.sealUpTo(window, raw.id, (packet, data) => raw.seal(packet, data));
-    } catch (error) {
-      // A packet may be half encrypted and its number used: nothing that could be sent now would be understood.
-      this.#socket.destroy(error instanceof Error ? error : undefined);
-      return false;
-    }
+    const wire = this.#sealed(() => slab.sealUpTo(window, raw.id, (packet, data) => raw.seal(packet, data)));
     if (wire === undefined) return false;
     const bytes = wire.length;
     this.#meter.sent(bytes);

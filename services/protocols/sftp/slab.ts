@@ -69,6 +69,22 @@ function fillPadding(to: Buffer, at: number, bytes: number): void {
   paddingUsed += bytes;
 }
 
+/** One packet of `data`, which has to fit, as it goes onto the wire. */
+export function packetOf(
+  data: Buffer,
+  shape: PacketShape,
+  channel: number,
+  seal: (packet: Buffer, data: number) => void,
+): Buffer {
+  const packet = Buffer.allocUnsafe(packetBytes(shape, data.length));
+  writePacketHead(packet, 0, shape, channel, data.length);
+  data.copy(packet, PACKET_HEAD);
+  const paddingAt = PACKET_HEAD + data.length;
+  fillPadding(packet, paddingAt, packet.length - shape.tag - paddingAt);
+  seal(packet, data.length);
+  return packet;
+}
+
 /** One SSH packet in a slab: where it starts, and how much channel data it carries. */
 interface Packet {
   readonly start: number;
