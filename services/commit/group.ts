@@ -101,7 +101,7 @@ export class Groups {
     const now = monotonicMs();
     this.#settle(
       (intent) => this.#stopped || intent.giveUpAt <= now,
-      new LongshoreError("cut-off", "this node is cut off from the site: the upload is kept, try again"),
+      () => new LongshoreError("cut-off", "this node is cut off from the site: the upload is kept, try again"),
     );
   }
 
@@ -109,14 +109,15 @@ export class Groups {
   #dropStale(incarnation: string): void {
     this.#settle(
       (intent) => ownerOf(intent.id) !== incarnation,
-      new LongshoreError("cut-off", "this node lost its place in the site for a moment: try again"),
+      () => new LongshoreError("cut-off", "this node lost its place in the site for a moment: try again"),
     );
   }
 
-  #settle(which: (intent: Waiting) => boolean, error: LongshoreError): void {
+  #settle(which: (intent: Waiting) => boolean, why: () => LongshoreError): void {
     const ended = this.#queue.filter(which);
     if (ended.length === 0) return;
     this.#queue = this.#queue.filter((intent) => !which(intent));
+    const error = why();
     for (const intent of ended) intent.resolve({ kind: "not-sent", error });
   }
 

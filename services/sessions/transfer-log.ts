@@ -68,7 +68,7 @@ export class TransferLog implements RunningTransfer {
     this.direction = direction;
     this.path = path;
     this.#actor = actor;
-    this.#logger = logger.child({ transfer: id });
+    this.#logger = logger;
     this.#observer = observer;
     observer.opened(direction, this);
   }
@@ -91,7 +91,7 @@ export class TransferLog implements RunningTransfer {
     const { id, bytes } = this;
     const about = { id, actor: this.#actor, path: this.path, bytes, seconds, details: fields };
     this.#observer.ended(this.direction, end, about);
-    const line = { direction: this.direction, path: this.path, end, bytes: this.#bytes, seconds, ...fields };
+    const line = { transfer: id, direction: this.direction, path: this.path, end, bytes, seconds, ...fields };
     if (end === "failed" || end === "unknown") this.#logger.warn("transfer", line);
     else this.#logger.info("transfer", line);
   }

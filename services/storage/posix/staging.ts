@@ -19,6 +19,9 @@ const COPY_STEP = 1 << 20;
 /** A client that scatters its writes more than this is not uploading a file; each range costs memory. */
 const MOST_GAPS = 1_024;
 
+/** One for all: each upload ends with it, and an error's stack costs more than the close does. */
+const CLOSED = new LongshoreError("closed", "the file is closed");
+
 /** Contiguous writes that go to the file by one system call. */
 interface Write {
   readonly offset: number;
@@ -210,7 +213,7 @@ export class PosixStagedFile implements StagedFile {
   async #close(released: boolean): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    this.failure ??= new LongshoreError("closed", "the file is closed");
+    this.failure ??= CLOSED;
     // a descriptor that is closed under a sync might be another file's by then
     await this.#syncing;
     for (const fd of [this.#fd, this.#oooFd, this.#markFd]) {

@@ -204,7 +204,9 @@ class PosixStore implements Store {
     } catch {
       // a dangling pointer is no partial; swept later
     }
-    for (const name of [id, `${id}.f`]) await this.#removeStaging(name);
+    await this.#removeStaging(id);
+    // only a remove or a rename is shut
+    if (pointer === undefined) await this.#removeStaging(`${id}.f`);
   }
 
   findPartial(name: PartialName): Promise<Partial | undefined> {
