@@ -48,7 +48,8 @@ export interface NodeActive {
 
 export function createNodeActive(options: NodeActiveOptions): NodeActive {
   const { config, identity, members, audit, metrics, logger } = options;
-  const site = () => (config.loaded() ? config.snapshot().site : undefined);
+  // Also of the configuration that the node kept on its disk, while the store doesn't answer.
+  const site = () => (config.status().hash === "" ? undefined : config.snapshot().site);
   let keeper: TurnKeeper | undefined;
   const record = (what: string, details: Readonly<Record<string, unknown>>) =>
     audit.record({ kind: "active", what, outcome: "ok", who: identity.name, details });
