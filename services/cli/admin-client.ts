@@ -138,7 +138,9 @@ function neverConnected(error: unknown): boolean {
 function refusal(status: number, path: string, text: string): string {
   const problem = parseProblem(text);
   const said = [problem?.title, problem?.detail].filter((part) => part !== undefined && part !== "").join(": ");
-  const faults = (problem?.faults ?? []).map(({ path: where, message }) => `\n  ${where}: ${message}`).join("");
+  // One that the sentence names already isn't told twice.
+  const untold = (problem?.faults ?? []).filter(({ path: where, message }) => !said.endsWith(`${where}: ${message}`));
+  const faults = untold.map(({ path: where, message }) => `\n  ${where}: ${message}`).join("");
   if (faults !== "") return `${said}${faults}`;
   return said === "" ? `the admin API refused ${path} with status ${status}` : said;
 }

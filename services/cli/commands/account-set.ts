@@ -43,11 +43,15 @@ export function addAccountSetCommand(program: Command): void {
 }
 
 async function set(name: string, options: SetOptions): Promise<void> {
+  const { group, home, allow, maxSessions, address, mail, expires, description, enable, disable } = options;
+  const given = [group, home, allow, maxSessions, address, mail, expires, description, enable, disable];
+  if (given.every((each) => each === undefined)) {
+    throw new CliError(EXIT.usage, "say what to change: --home, --group, --disable, ... (--help names all)");
+  }
   const access = adminAccess(options);
   const path = entryPath("accounts", name);
   const before = await readEntry(access, path);
   if (before === undefined) throw new CliError(EXIT.notFound, `there is no account ${name}`);
-  const { group, home, allow, maxSessions, address, mail, expires, description, enable, disable } = options;
   const { permissions, ...rest } = before;
   const written = await writeEntry(access, path, rest, {
     ...(allow === false || permissions === undefined ? {} : { permissions }),
