@@ -297,7 +297,7 @@ describe("faults between hosts", () => {
   });
 
   test("a host that is away or can't be looked at is one fault among the others", () => {
-    const away = { away: true, why: "Connection\n timed out", ended: "0", probe: null };
+    const away = { away: true, why: "Connection\n timed out", ended: "0", probe: "" };
     const odd = { away: false, why: "SyntaxError", ended: "0", probe: null };
     const faults = judged({ m1: away, m2: odd, m3: seen(0, {}, [{ check: "space", say: "no room" }]) });
     assert.equal(faults.length, 3);

@@ -64,10 +64,9 @@ describe("preflight on machines", () => {
     await lab.sh("m1", "echo 203.0.113.9 m2.example >>/etc/hosts");
     await lab.sh("m2", "echo 127.0.0.1 m2.example >>/etc/hosts");
     // m2: a clock an hour off, as python sees it: machines of a lab share their host's. uid 10001 is somebody.
-    await lab.write(
+    await lab.sh(
       "m2",
-      "/usr/lib/python3/dist-packages/sitecustomize.py",
-      "import time\n_now = time.time\ntime.time = lambda: _now() - 3600\n",
+      `printf 'import time\\n_now = time.time\\ntime.time = lambda: _now() - 3600\\n' >>$(readlink -f /usr/lib/python3.*/sitecustomize.py)`,
     );
     await lab.sh("m2", "useradd --uid 10001 alice");
     // m3: no room for etcd; another address than the inventory's; an old system.

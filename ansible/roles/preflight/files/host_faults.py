@@ -84,7 +84,8 @@ def main():
     faults = []
     reachable(document, faults)
     for name, host in document["hosts"].items():
-        if host["probe"] is not None:
+        # Ansible's templates make an empty text of nothing.
+        if host["probe"]:
             faults += [{"host": name, **fault} for fault in host["probe"]["faults"]]
         elif not host["away"]:
             faults.append({"host": name, "check": "probe", "say": f"it couldn't be looked at ({' '.join(str(host['why']).split())[:300]}): use a system that this release supports"})

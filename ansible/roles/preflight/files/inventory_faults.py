@@ -145,7 +145,8 @@ class Inventory:
                 "machines can't tell a dead peer from a cut cable",
             )
         for name in order:
-            if name not in known:
+            # By the node's own name or the inventory's.
+            if name not in known and name not in nodes:
                 self.fault("active-order", f"longshore_active_order names {name}, which is no node: use {listed(known)}")
         if len(set(order)) < len(order):
             self.fault("active-order", "longshore_active_order names a node twice: name each one once")
