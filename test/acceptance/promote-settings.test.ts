@@ -73,7 +73,8 @@ async function startNode(settings: string): Promise<Started> {
 /** In order: SIGTERM, as an operator stops it. */
 async function ended(node: Started): Promise<void> {
   node.signal("SIGTERM");
-  await node.exited;
+  // Not `exited`: a child keeps nothing awake.
+  await until("the node has ended", 30_000, () => !node.alive);
 }
 
 const move = (command: "promote" | "demote", ...args: string[]) =>
