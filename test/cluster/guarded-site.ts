@@ -20,7 +20,7 @@ export class GuardedSite {
     readonly etcd: EtcdCluster,
     readonly site: Site,
     readonly nodes: readonly Node[],
-    readonly haproxy: Started,
+    private haproxy: Started,
     /** Of HAProxy. */
     readonly port: number,
   ) {}
@@ -52,6 +52,21 @@ export class GuardedSite {
     const guarded = new GuardedSite(etcd, site, nodes, haproxy, port);
     await until("HAProxy leads to a node", 10_000, () => guarded.#greets(port));
     return guarded;
+  }
+
+  /**
+   * A new HAProxy on the same configuration takes over and the old one ends once its sessions have, as systemd's reload does.
+   * Resolves when the new one answers.
+   */
+  async reloadHaproxy(): Promise<void> {
+    const { haproxy: program } = ensurePackages({ haproxy: "haproxy" });
+    const old = this.haproxy;
+    const cwd = join(this.site.directory, "haproxy");
+    this.haproxy = start(program, ["-db", "-f", join(cwd, "haproxy.cfg"), "-sf", `${old.pid}`], {
+      name: "haproxy",
+      cwd,
+    });
+    await until("the new HAProxy leads to a node", 10_000, () => this.haproxy.alive && this.#greets(this.port));
   }
 
   async stop(): Promise<void> {
