@@ -36,6 +36,16 @@ describe("the count of tests", () => {
     assert.deepEqual([passed, failures], [1, [{ path: ["outer"], error: "after hook" }]]);
   });
 
+  test("what was counted before a file was killed within a suite stays counted", () => {
+    const lines: Line[] = [
+      { kind: "begun", name: "suite", nesting: 0 },
+      ended("a", 1),
+      ended("b", 1, { passed: false, error: "no" }),
+    ];
+    const { passed, failures, running } = tally(lines);
+    assert.deepEqual([passed, failures, running], [1, [{ path: ["b"], error: "no" }], ["suite"]]);
+  });
+
   test("skipped and todo tests are no passes", () => {
     const lines = [
       ended("a", 0, { skip: "" }),

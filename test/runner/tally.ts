@@ -28,7 +28,7 @@ export interface Tally {
 export function tally(lines: readonly Line[]): Tally {
   const result: Tally = { passed: 0, failures: [], skips: [], notes: [], running: [], finished: false };
   /** Reports of children come before their parent's: per nesting, the results that wait for it. */
-  const waiting: { failures: Failure[]; skips: Skip[]; count: number }[] = [];
+  const waiting: ({ failures: Failure[]; skips: Skip[]; count: number } | undefined)[] = [];
   const level = (nesting: number) => {
     waiting[nesting] ??= { failures: [], skips: [], count: 0 };
     return waiting[nesting];
@@ -70,9 +70,11 @@ export function tally(lines: readonly Line[]): Tally {
     } else if (leaf && !line.suite) result.passed += 1;
   }
 
-  for (const { failures, skips } of waiting) {
-    result.failures.push(...failures);
-    result.skips.push(...skips);
+  for (const held of waiting) {
+    // No result came from a level whose file was ended within a suite.
+    if (held === undefined) continue;
+    result.failures.push(...held.failures);
+    result.skips.push(...held.skips);
   }
   result.running.push(...running.map(({ name }) => name));
   return result;
