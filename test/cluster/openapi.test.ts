@@ -193,6 +193,24 @@ test("the usage of folders with a quota, and its recount, answer as the document
   assert.equal((await node.ask("/api/v1/accounts/metered", { method: "DELETE" })).status, 204);
 });
 
+test("the active node and the trial of the storage answer as the document says", async () => {
+  const setMode = async (mode: string) => {
+    const { body, etag } = await ask("getSite", 200);
+    await ask("putSite", 200, { body: { ...body, mode }, headers: { "if-match": etag ?? "" } });
+  };
+  await setMode("active-passive");
+  await until("it is the active one", 10_000, async () => {
+    const { active } = (await ask("getActive", 200)).body as { active: { name: string } | null };
+    return active?.name === "solo";
+  });
+  const { body } = await ask("switchActive", 200, { body: { to: "solo" } });
+  assert.equal(body.switched, false);
+  await setMode("active-active");
+  const name = "0123456789abcdef";
+  for (const act of ["create", "look", "remove"]) await ask("tryStorage", 200, { body: { name, act } });
+  await ask("tryStorage", 422, { body: { name: "../x", act: "create" } });
+});
+
 test("no answer that the table promises went unseen", () => {
   const promised = ROUTES.flatMap(({ id, answers }) => Object.keys(answers).map((status) => `${id} ${status}`));
   // A node that isn't ready says so on these; node.test.ts looks at it.

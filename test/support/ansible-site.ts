@@ -81,6 +81,8 @@ export class AnsibleSite implements PartnerSite {
         longshore_build_environment: buildSettings(),
         longshore_virtual_addresses: [this.virtualAddress],
         longshore_drain_seconds: 5,
+        // The tests administer from outside.
+        longshore_firewall_trusted: [this.lab.forwards],
         ...vars,
       },
     });

@@ -49,6 +49,9 @@ export interface LabOptions {
   readonly prefix?: string;
 }
 
+/** Host numbers of the forwards: sixteen, a network of their own for firewalls. */
+const FIRST_FORWARD = 240;
+
 export interface PlaybookOutcome extends Outcome {
   /** By host, as in the recap. */
   readonly hosts: ReadonlyMap<string, HostRecap>;
@@ -203,11 +206,17 @@ export class Lab {
     const target = host.includes(":") ? `TCP6:[${host}]:${port}` : `TCP4:${host}:${port}`;
     docker(
       ...["run", "--detach", "--name", `${this.name}-forward-${this.#forwards}`, "--label", `${LABEL}=${this.name}`],
-      ...["--network", this.name, "--init", "--publish", `127.0.0.1:${local}:7000`, MACHINE_IMAGE],
+      ...["--network", this.name, "--ip", `${this.net}.${FIRST_FORWARD - 1 + this.#forwards}`],
+      ...["--init", "--publish", `127.0.0.1:${local}:7000`, MACHINE_IMAGE],
       // A dead address is found out as soon as a client would find it out itself.
       ...["socat", "TCP-LISTEN:7000,fork,reuseaddr,backlog=256,nodelay", `${target},connect-timeout=5,nodelay`],
     );
     return local;
+  }
+
+  /** Where forwards come from, for firewalls that have to let them in. */
+  get forwards(): string {
+    return `${this.net}.${FIRST_FORWARD}/28`;
   }
 
   /** Writes an inventory in a directory of its own (beside it: `group_vars`, secrets) and returns the file. */

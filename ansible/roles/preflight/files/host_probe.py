@@ -276,7 +276,8 @@ def installed():
     """What an earlier run has put here: the version of each unit's image, and the site's name."""
     versions = {}
     for path in glob.glob(UNIT % "*"):
-        image = re.search(r"longshore/[a-z]+:([A-Za-z0-9_.-]+)", read(path))
+        # A word of its own: "/etc/longshore/node:ro" is a volume.
+        image = re.search(r"(?:^|\s)longshore/[a-z]+:([A-Za-z0-9_.-]+)", read(path))
         if image:
             versions[os.path.basename(path)[len("longshore-"):-len(".service")]] = image.group(1)
     site = ""
