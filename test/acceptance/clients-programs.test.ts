@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { sha256OfFileSync, writeContent } from "../support/clients/content.js";
 import { ensureClients } from "../support/clients/install.js";
@@ -180,9 +180,13 @@ describe("scp", () => {
         },
       );
     succeeded(await pscp("-r", "-p", "tree", remote(partner, "")));
-    succeeded(await pscp("-r", "-p", remote(partner, "tree"), "tree-back"));
+    // It takes a reply out of turn for the end of the connection, and they come out of turn now and then only.
+    for (let round = 0; round < 8; round += 1) {
+      rmSync(partner.local("tree-back"), { recursive: true, force: true });
+      succeeded(await pscp("-r", "-p", remote(partner, "tree"), "tree-back"));
+      sameTrees(root, partner.local("tree-back"));
+    }
     sameTrees(root, partner.stored("tree"));
-    sameTrees(root, partner.local("tree-back"));
     assert.match(succeeded(await pscp("-ls", remote(partner, "tree"))).stdout, / one$/m);
   });
 });
@@ -341,7 +345,7 @@ second"
         rsync -a --no-owner --no-group synced/ "$M/synced/"
         diff -r synced "$M/synced"
         printf changed | dd of=synced/large bs=1 seek=3000000 conv=notrunc 2> /dev/null
-        rsync -a --no-owner --no-group --inplace --no-whole-file synced/ "$M/synced/"
+        rsync -a --no-owner --no-group --inplace --no-whole-file --ignore-times synced/ "$M/synced/"
         cmp synced/large "$M/synced/large"
         rsync -a --no-owner --no-group --partial --append-verify synced/ "$M/synced/"
         test -z "$(rsync -a --no-owner --no-group --itemize-changes synced/ "$M/synced/")"

@@ -42,6 +42,10 @@ describe("the monitoring of a site", { timeout: 300_000 }, () => {
       return scraped.some(({ values }) => values.some(([, value]) => Number(value) >= 2));
     });
     await traffic();
+    // The usage of folders is measured where a folder has a quota.
+    const body = { folders: [{ path: "/in", target: "metered/in", quotaBytes: 1_000_000 }] };
+    await site.admin("/api/v1/accounts/metered", { method: "PUT", body });
+    await until("the folder is measured", async () => (await range("longshore_folder_limit_bytes")).length > 0);
     const saved = join(site.directory, "backup");
     const key = join(site.directory, "backup-key");
     writeFileSync(key, "a passphrase of the test's own\n", { mode: 0o600 });

@@ -125,8 +125,10 @@ describe("twenty administrators while nodes are killed", () => {
       }
     };
 
+    let turns = 0;
     const administrator = async (id: number): Promise<void> => {
       for (let turn = 0, done = 0; done < EACH; turn++) {
+        turns = Math.max(turns, turn + 1);
         const node = (id + turn) % 3;
         if (await increment(id, node)) done++;
         await changeOwn(id, node, turn);
@@ -181,10 +183,11 @@ describe("twenty administrators while nodes are killed", () => {
       assert.ok(possible.includes(description ?? ""), `own-${id} holds ${description}, told ${told}`);
     }
     let races = 0;
-    for (let turn = 0; ; turn++, races++) {
+    for (let turn = 0; turn < turns; turn++) {
       const race = await versions(`groups/race-${turn}`);
-      if (race.length === 0) break;
-      assert.equal(race.length, 1, `race-${turn} was made ${race.length} times`);
+      // None where all who came to this turn asked a node that was being killed.
+      assert.ok(race.length <= 1, `race-${turn} was made ${race.length} times`);
+      races += race.length;
     }
     assert.ok(created <= races, `${created} were told that they made one of ${races}`);
 

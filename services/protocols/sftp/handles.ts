@@ -1,10 +1,23 @@
 import type { DirectoryEntry, DirectoryHandle, FileHandle } from "#sessions/contract.js";
 
-/** A READ that waits for its turn. */
+/** A READ. */
 export interface ReadRequest {
   readonly id: number;
   readonly offset: number;
   readonly length: number;
+}
+
+/** A READ that waits for its turn. */
+export interface WaitingRead extends ReadRequest {
+  /** Its place among the file's READs: they are answered in the order in which they came. */
+  readonly turn: number;
+}
+
+/** A read whose answer waits for that of an earlier one. */
+export interface EarlyRead {
+  /** Requests that it answers. */
+  readonly requests: number;
+  readonly answer: () => void;
 }
 
 /** An open file as the client's handle names it. */
@@ -13,9 +26,14 @@ export class OpenFile {
   readonly path: string;
   readonly file: FileHandle;
   /** READs not handed over yet, in order of arrival. */
-  readonly reads: ReadRequest[] = [];
+  readonly reads: WaitingRead[] = [];
   /** READs handed over whose `done` wasn't called yet. */
   readsUnderWay = 0;
+  /** READs that came, and READs that were answered: the next one to be answered has this turn. */
+  readsTaken = 0;
+  readsAnswered = 0;
+  /** Reads that are done before one that came earlier, by the turn of their first request. */
+  readonly early = new Map<number, EarlyRead>();
   /** A read has filled its whole request, so that more will follow: worth a slab (speed.md, 3). */
   bulk = false;
   /** Called once when no READ is left; set by a CLOSE that came behind some. */

@@ -1,5 +1,5 @@
 import { DATA_HEADER_BYTES, writeDataHeader } from "./encode.js";
-import type { OpenFile, ReadRequest } from "./handles.js";
+import type { OpenFile, ReadRequest, WaitingRead } from "./handles.js";
 import { Status } from "./protocol.js";
 import type { RawChannel } from "./raw-channel.js";
 import type { Replies } from "./replies.js";
@@ -9,6 +9,9 @@ import { statusOf } from "./status.js";
 /**
  * READs. A client may have thousands under way and read no reply (pitfalls.md: 1 GiB of ssh2's memory): what is read is
  * bounded by what waits to be sent, the rest of the requests wait as numbers.
+ *
+ * A file's READs are answered in the order in which they came, as OpenSSH's server does, though RFC drafts don't ask for it:
+ * PuTTY's pscp takes a reply that comes before its turn for the end of the connection (scp_recv_filedata in pscp.c).
  */
 
 /** Slabs of one session being read or sent. Two keep the pipe full; the third covers the change-over. */
@@ -29,6 +32,8 @@ export class Reader {
   readonly #raw: RawChannel | undefined;
   /** Files with READs that wait, in turn. */
   #waiting: OpenFile[] = [];
+  /** Files with reads that are done before their turn. */
+  readonly #holding = new Set<OpenFile>();
   #slabsInFlight = 0;
   #bytesUnderWay = 0;
   #pumping = false;
@@ -41,7 +46,8 @@ export class Reader {
 
   /** Takes a READ; `pump` starts it. */
   add(open: OpenFile, request: ReadRequest): void {
-    open.reads.push(request);
+    open.reads.push({ ...request, turn: open.readsTaken });
+    open.readsTaken += 1;
     if (!this.#waiting.includes(open)) this.#waiting.push(open);
   }
 
@@ -67,10 +73,38 @@ export class Reader {
   close(): void {
     this.#closed = true;
     this.#waiting = [];
+    for (const open of this.#holding) this.#answerAll(open);
+  }
+
+  /** Answers it when all that came before it is answered. */
+  #answerInTurn(open: OpenFile, turn: number, requests: number, answer: () => void): void {
+    open.early.set(turn, { requests, answer });
+    if (this.#closed) {
+      this.#answerAll(open);
+      return;
+    }
+    for (;;) {
+      const next = open.early.get(open.readsAnswered);
+      if (next === undefined) break;
+      open.early.delete(open.readsAnswered);
+      open.readsAnswered += next.requests;
+      next.answer();
+    }
+    if (open.early.size > 0) this.#holding.add(open);
+    else this.#holding.delete(open);
+  }
+
+  /** Whatever the order: nobody hears it any more, but memory is given back. */
+  #answerAll(open: OpenFile): void {
+    for (const { answer } of open.early.values()) answer();
+    open.early.clear();
+    this.#holding.delete(open);
   }
 
   #start(open: OpenFile): boolean {
-    const shape = open.bulk ? this.#raw?.shape : undefined;
+    // One that others wait for, since a read fell short, must not wait for the memory that those hold.
+    const awaited = open.early.size > 0 && open.reads[0]?.turn === open.readsAnswered;
+    const shape = open.bulk && !awaited ? this.#raw?.shape : undefined;
     const packetSize = Math.min(this.#raw?.packetSize ?? 0, PACKET_AT_MOST);
     if (shape !== undefined && packetSize >= MIN_PACKET) {
       const count = groupOf(open.reads);
@@ -91,43 +125,45 @@ export class Reader {
         }
       }
     }
-    return this.#startSingle(open);
+    return this.#startSingle(open, awaited);
   }
 
   #slabFreed(): void {
     this.#slabsInFlight -= 1;
   }
 
-  #readSlab(open: OpenFile, reply: SlabReply, requests: readonly ReadRequest[], wanted: number): void {
-    const offset = requests[0]?.offset ?? 0;
+  #readSlab(open: OpenFile, reply: SlabReply, requests: readonly WaitingRead[], wanted: number): void {
+    const { offset, turn } = requests[0] ?? { offset: 0, turn: open.readsAnswered };
     open.readsUnderWay += 1;
     open.file.read(offset, reply.views, (error, bytes) => {
       if (error !== undefined || bytes <= 0) {
         reply.drop();
-        for (const request of requests) this.#refuse(request, error);
+        this.#answerInTurn(open, turn, requests.length, () => {
+          for (const request of requests) this.#refuse(request, error);
+        });
       } else {
         const answered = reply.filled(bytes);
         // The read fell short: most likely the end, but only a read from there can say so.
         if (bytes < wanted) open.bulk = false;
-        this.#replies.slab(reply, answered);
         for (const request of requests.slice(answered).reverse()) this.#again(open, request);
+        this.#answerInTurn(open, turn, answered, () => this.#replies.slab(reply, answered));
       }
       this.#readDone(open);
     });
   }
 
   /** Puts a READ back at the head. */
-  #again(open: OpenFile, request: ReadRequest): void {
+  #again(open: OpenFile, request: WaitingRead): void {
     open.reads.unshift(request);
     if (!this.#closed && !this.#waiting.includes(open)) this.#waiting.push(open);
   }
 
-  #startSingle(open: OpenFile): boolean {
+  #startSingle(open: OpenFile, awaited: boolean): boolean {
     const request = open.reads[0];
     if (request === undefined) return true;
     const bytes = DATA_HEADER_BYTES + request.length;
     const busy = this.#bytesUnderWay + this.#replies.waitingBytes;
-    if (busy > 0 && busy + bytes > (slabs.exhausted ? BYTES_AT_MOST_SCARCE : BYTES_AT_MOST)) return false;
+    if (!awaited && busy > 0 && busy + bytes > (slabs.exhausted ? BYTES_AT_MOST_SCARCE : BYTES_AT_MOST)) return false;
     open.reads.shift();
     open.readsUnderWay += 1;
     this.#bytesUnderWay += bytes;
@@ -135,15 +171,19 @@ export class Reader {
     const slab = request.length > SMALL_READ && !open.bulk ? slabs.take() : undefined;
     const buffer = slab ?? Buffer.allocUnsafe(bytes);
     open.file.read(request.offset, [buffer.subarray(DATA_HEADER_BYTES, bytes)], (error, count) => {
-      this.#bytesUnderWay -= bytes;
-      if (error !== undefined || count <= 0) this.#refuse(request, error);
-      else {
+      let answer = () => this.#refuse(request, error);
+      if (error === undefined && count > 0) {
         if (count === request.length) open.bulk = true;
         writeDataHeader(buffer, 0, request.id, count);
-        const reply = buffer.subarray(0, DATA_HEADER_BYTES + count);
+        const filled = buffer.subarray(0, DATA_HEADER_BYTES + count);
         // A slab goes back at once: small files are shorter than what was asked, and copying them is cheaper than a slab.
-        this.#replies.reply(slab === undefined ? reply : Buffer.from(reply));
+        const reply = slab === undefined ? filled : Buffer.from(filled);
+        answer = () => this.#replies.reply(reply);
       }
+      this.#answerInTurn(open, request.turn, 1, () => {
+        this.#bytesUnderWay -= bytes;
+        answer();
+      });
       if (slab !== undefined) slabs.give(slab);
       this.#readDone(open);
     });

@@ -126,6 +126,8 @@ export class Replies {
       reply.drop();
       return;
     }
+    // What was answered before it goes before it.
+    this.#join();
     this.#queue.push(reply);
     this.#schedule();
   }
