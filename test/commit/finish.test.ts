@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { keys } from "#coordination/keys.js";
 import { keepAwake } from "../cluster/fixture.js";
+import { until } from "../support/processes.js";
 import { createWorld, intent, write } from "./fixture.js";
 
 keepAwake();
@@ -46,6 +47,8 @@ test("another node that meets a claim not finished yet finishes it itself", asyn
     return new Promise(() => {});
   };
   await handle.close();
+  // Else the other node's finish may come first, and be the one that is held.
+  await until("its own finish was tried", 10_000, () => held === 1);
   await two.session().rename("/f", "/g", false);
   assert.equal(await readFile(join(world.root, "alice/g"), "utf8"), "whole");
 });
