@@ -1,7 +1,7 @@
 import type { Compare, Coordination, Entry, Operation } from "#coordination/contract.js";
 import { keys } from "#coordination/keys.js";
 import { createBackoff } from "#lib/backoff.js";
-import { monotonicMs } from "#lib/clock.js";
+import { deadline, monotonicMs } from "#lib/clock.js";
 import { asLongshoreError, LongshoreError } from "#lib/errors.js";
 import { failpoint } from "#lib/failpoints.js";
 import type { Logger } from "#lib/logger.js";
@@ -70,7 +70,7 @@ export class Carrier {
 
   /** `giveUpAt`: monotonic; an operation that was never sent by then is not applied. */
   async carry(id: string, wanted: CommittedRecord, giveUpAt: number): Promise<Outcome> {
-    await this.#finishOwn(wanted.effect);
+    await this.#finishOwn(wanted.effect, giveUpAt);
     for (;;) {
       let usage: readonly UsageChange[];
       try {
@@ -130,13 +130,18 @@ export class Carrier {
     return true;
   }
 
-  /** Our own claims that would be in the way: a transaction that meets them would be one in vain. */
-  async #finishOwn(effect: Effect): Promise<void> {
+  /**
+   * Our own claims that would be in the way: a transaction that meets them would be one in vain. Waited for no longer than the
+   * operation may take: without the store no finish ends.
+   */
+  async #finishOwn(effect: Effect, giveUpAt: number): Promise<void> {
     const before: Promise<void>[] = [];
     for (const other of this.#finishing.values()) if (meet(effect, other.effect)) before.push(other.end);
     if (before.length === 0) return;
     this.#finisher.hurry();
-    await Promise.all(before);
+    const patience = deadline(giveUpAt - monotonicMs());
+    await Promise.race([Promise.all(before), patience.passed]);
+    patience.clear();
   }
 
   /** A claim is in the way: wait for our own finish, or do it for whoever owes it (step 3). */

@@ -52,7 +52,7 @@ export class Finisher {
   /** Somebody waits for a finish: nothing is gathered any more. */
   hurry(): void {
     this.#hurried = this.#running;
-    if (this.#running || this.#waiting.length === 0) return;
+    if (this.#stopped || this.#running || this.#waiting.length === 0) return;
     clearTimeout(this.#gathering);
     this.#gathering = undefined;
     this.#running = true;
@@ -76,9 +76,11 @@ export class Finisher {
       const batch = this.#waiting.splice(0, MOST);
       await this.#journal?.record(batch.map((each) => each.placed));
       failpoint("recorded");
-      if (!(await this.#delete(batch.map((each) => each.placed)))) {
+      if ((await this.#delete(batch.map((each) => each.placed))) === "refused") {
         for (const { placed } of batch) await this.#delete([placed]);
       }
+      // Records go before their staging does: what may still be on record is left as it is.
+      if (this.#stopped) break;
       failpoint("finish-applied");
       for (const { placed, done } of batch) {
         void this.#store.cleanUp(placed.id, placed.record.pointer).then(() => {
@@ -91,8 +93,8 @@ export class Finisher {
     if (this.#waiting.length > 0) this.#gather();
   }
 
-  /** False where a compare failed: one of them was finished by another. Repeating it is harmless. */
-  async #delete(batch: readonly Placed[]): Promise<boolean> {
+  /** `refused` where a compare failed: one of them was finished by another. Repeating it is harmless. */
+  async #delete(batch: readonly Placed[]): Promise<"applied" | "refused" | "stopped"> {
     const compare = batch.map(({ id, revision }): Compare => ({ key: keys.op(id), is: "modified-at", revision }));
     const apply = batch.flatMap(({ id, record }): readonly Operation[] => releaseOf(id, record.store, record.effect));
     const backoff = createBackoff({ firstMs: 50, mostMs: 1_000 });
@@ -100,11 +102,11 @@ export class Finisher {
       try {
         const call = this.#coordination.transact({ compare, apply });
         failpoint("finish-sent");
-        return (await call).applied;
+        return (await call).applied ? "applied" : "refused";
       } catch {
         await backoff.wait();
       }
     }
-    return true;
+    return "stopped";
   }
 }

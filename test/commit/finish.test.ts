@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { StoreUnavailableError } from "#coordination/errors.js";
 import { keys } from "#coordination/keys.js";
 import { keepAwake } from "../cluster/fixture.js";
 import { until } from "../support/processes.js";
@@ -51,4 +52,24 @@ test("another node that meets a claim not finished yet finishes it itself", asyn
   await until("its own finish was tried", 10_000, () => held === 1);
   await two.session().rename("/f", "/g", false);
   assert.equal(await readFile(join(world.root, "alice/g"), "utf8"), "whole");
+});
+
+test("without the store, a change right behind an upload of that name ends with an error, not never", async () => {
+  const world = await createWorld();
+  const alice = (await world.node()).session();
+  const transact = world.coordination.transact.bind(world.coordination);
+  const handle = await alice.open("/f", intent.put);
+  await write(handle, 0, "whole");
+  // The commit gets through and its finish doesn't: from then on there is no store.
+  let gone = false;
+  world.coordination.transact = (transaction, options) => {
+    gone ||= transaction.apply.some((each) => "delete" in each && each.delete.startsWith(keys.opPrefix));
+    if (gone) return Promise.reject(new StoreUnavailableError("no store in this test"));
+    return transact(transaction, options);
+  };
+  await handle.close();
+  await assert.rejects(alice.rename("/f", "/g", false), { code: "unavailable" });
+  assert.equal(await readFile(join(world.root, "alice/f"), "utf8"), "whole");
+  world.coordination.transact = transact;
+  await until("with the store back it can be done", 10_000, () => alice.rename("/f", "/g", false).then(() => true));
 });
