@@ -73,16 +73,30 @@ export class Reader {
   close(): void {
     this.#closed = true;
     this.#waiting = [];
-    for (const open of this.#holding) this.#answerAll(open);
+    for (const open of this.#holding) {
+      for (const { answer } of open.early.values()) answer();
+      open.early.clear();
+    }
+    this.#holding.clear();
   }
 
   /** Answers it when all that came before it is answered. */
   #answerInTurn(open: OpenFile, turn: number, requests: number, answer: () => void): void {
-    open.early.set(turn, { requests, answer });
     if (this.#closed) {
-      this.#answerAll(open);
+      answer(); // nobody hears it, but memory is given back
       return;
     }
+    if (turn !== open.readsAnswered) {
+      open.early.set(turn, { requests, answer });
+      this.#holding.add(open);
+      return;
+    }
+    open.readsAnswered += requests;
+    answer();
+    if (open.early.size > 0) this.#answerEarly(open);
+  }
+
+  #answerEarly(open: OpenFile): void {
     for (;;) {
       const next = open.early.get(open.readsAnswered);
       if (next === undefined) break;
@@ -90,15 +104,7 @@ export class Reader {
       open.readsAnswered += next.requests;
       next.answer();
     }
-    if (open.early.size > 0) this.#holding.add(open);
-    else this.#holding.delete(open);
-  }
-
-  /** Whatever the order: nobody hears it any more, but memory is given back. */
-  #answerAll(open: OpenFile): void {
-    for (const { answer } of open.early.values()) answer();
-    open.early.clear();
-    this.#holding.delete(open);
+    if (open.early.size === 0) this.#holding.delete(open);
   }
 
   #start(open: OpenFile): boolean {
