@@ -69,6 +69,7 @@ describe("coordination store on three etcd members, with faults", { concurrency:
   it("keeps its word while the leadership is moved under load", async (t) => {
     const store = open(etcd.endpoints);
     const ledger = new Ledger(store, 6, 2_000);
+    t.after(() => ledger.stop());
     for (let round = 0; round < 4; round++) {
       await ledger.progress(80, 20_000);
       const target = await follower();
@@ -86,6 +87,7 @@ describe("coordination store on three etcd members, with faults", { concurrency:
     const lease = await store.lease();
     const created = applied(await store.transact({ compare: [], apply: [put("node", "", lease.id)] }));
     const ledger = new Ledger(store, 6, 2_000);
+    t.after(() => ledger.stop());
     for (let round = 0; round < 2; round++) {
       await ledger.progress(80, 20_000);
       const dying = await leader();

@@ -36,10 +36,6 @@ export class Ledger {
     return this.#tally.acknowledged;
   }
 
-  get unknown(): number {
-    return this.#tally.unknown;
-  }
-
   /** Milliseconds, the longest time without any success. */
   get longestGapMs(): number {
     return this.#longestGapMs;
@@ -49,6 +45,12 @@ export class Ledger {
   async progress(count: number, timeoutMs: number): Promise<void> {
     const goal = this.acknowledged + count;
     await until(`${count} more acknowledged transactions`, timeoutMs, () => this.acknowledged >= goal);
+  }
+
+  /** Ends the writers, also of a test that failed: they would keep its process. */
+  async stop(): Promise<void> {
+    this.#running = false;
+    await Promise.allSettled(this.#workers);
   }
 
   /** Ends the writers and compares their records with the store. Returns a line for the test's output. */
