@@ -24,7 +24,7 @@ export interface AlertGroup {
 /** Below this share of the volume the storage is nearly full. */
 export const STORAGE_LOW = 0.1;
 /** Of a folder's quota. */
-const FOLDER_FULL = 0.9;
+export const FOLDER_FULL = 0.9;
 
 /** Event-loop lag past which a node is overloaded, in seconds: every request there waits that long now and then. */
 export const LAG_HIGH_S = 0.5;

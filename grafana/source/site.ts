@@ -1,5 +1,5 @@
 import type { Dashboard } from "@grafana/grafana-foundation-sdk/dashboard";
-import { STORAGE_LOW } from "./alerts.js";
+import { FOLDER_FULL, STORAGE_LOW } from "./alerts.js";
 import { dashboard, type Page } from "./dashboard.js";
 import { graph, stat, timeline } from "./panels.js";
 import {
@@ -304,6 +304,26 @@ const configuration: Row = {
         { expression: `max(longshore_storage_size_bytes{${SITE}})`, legend: "size" },
       ],
       width: 5,
+    }),
+    graph({
+      title: "Folders' quotas, the part used",
+      description: "Of the ten fullest folders that have a quota. At 1, uploads into it are refused.",
+      unit: "percentunit",
+      steps: [[FOLDER_FULL, "red"]],
+      queries: [
+        {
+          expression: `topk(10, max by (folder) (longshore_folder_used_bytes{${SITE}} / longshore_folder_limit_bytes{${SITE}}))`,
+          legend: "{{folder}}",
+        },
+      ],
+      width: 12,
+    }),
+    graph({
+      title: "Refused for a quota",
+      description: "Uploads and renames in a second, by node.",
+      unit: "ops",
+      queries: [{ expression: rate("longshore_quota_refusals_total", NODES, "node"), legend: "{{node}}" }],
+      width: 12,
     }),
   ],
 };

@@ -43,6 +43,9 @@ describe("the monitoring of a site in containers", () => {
       { deadlineMs: 60_000, everyMs: 500 },
     );
     await traffic();
+    // The usage of folders is measured where a folder has a quota.
+    const body = { folders: [{ path: "/in", target: "metered/in", quotaBytes: 1_000_000 }] };
+    await site.admin("/api/v1/accounts/metered", { method: "PUT", body });
   });
   after(async () => {
     await site?.stop();
