@@ -188,7 +188,7 @@ export class AccountSession implements Session {
   setAttributes(path: string, change: AttributeChange, follow: boolean): Promise<void> {
     const at = VirtualPath.parse(path);
     const own = this.#uploads.get(at.toString());
-    if (own !== undefined) return own.setAttributes(change);
+    if (own !== undefined && !own.ending) return own.setAttributes(change);
     if (change.size !== undefined) return this.#resize(path, change);
     return this.#order.run([at.toString()], true, async () => {
       authorize(this.#account(), at.toString(), "set-times");

@@ -81,6 +81,11 @@ export class UploadHandle implements FileHandle {
     return this.#options.log.id;
   }
 
+  /** Its close has begun: what changes attributes from now on comes after it. */
+  get ending(): boolean {
+    return this.#ending !== undefined;
+  }
+
   /** Nothing more can come of it here. */
   get failed(): boolean {
     return this.#failure !== undefined;

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { keys } from "#coordination/keys.js";
 import { LongshoreError } from "#lib/errors.js";
 import { keepAwake } from "../cluster/fixture.js";
+import { until } from "../support/processes.js";
 import { createWorld, intent, type World, write } from "./fixture.js";
 
 keepAwake();
@@ -279,4 +280,29 @@ test("APPEND with a first write at 0: every write goes to the end, whatever its 
     "old ONE two three four",
     "one that knows its place",
   );
+});
+
+test("times that are set while a close is under way are set behind it, not lost", async () => {
+  const world = await createWorld();
+  const alice = (await world.node()).session();
+  const handle = await alice.open("/f", intent.put);
+  await write(handle, 0, "whole");
+  const transact = world.coordination.transact.bind(world.coordination);
+  let goOn = (): void => {};
+  const held = new Promise<void>((resolve) => {
+    goOn = resolve;
+  });
+  let asked = false;
+  world.coordination.transact = async (transaction, options) => {
+    asked = true;
+    await held;
+    return transact(transaction, options);
+  };
+  const closed = handle.close();
+  await until("its commit is asked for", 5_000, () => asked);
+  // sshfs and WinSCP: SETSTAT doesn't wait for the reply to CLOSE
+  const set = alice.setAttributes("/f", { atime: 1_000_000_000, mtime: 1_000_000_000 }, true);
+  goOn();
+  await Promise.all([closed, set]);
+  assert.equal((await stat(join(world.root, "alice/f"))).mtimeMs, 1_000_000_000_000);
 });
