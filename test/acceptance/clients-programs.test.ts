@@ -348,7 +348,8 @@ second"
         rsync -a --no-owner --no-group --inplace --no-whole-file --ignore-times synced/ "$M/synced/"
         cmp synced/large "$M/synced/large"
         rsync -a --no-owner --no-group --partial --append-verify synced/ "$M/synced/"
-        test -z "$(rsync -a --no-owner --no-group --itemize-changes synced/ "$M/synced/")"
+        rsync -a --no-owner --no-group --itemize-changes synced/ "$M/synced/" | tee changes
+        test ! -s changes
       `),
     );
   });
