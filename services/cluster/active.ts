@@ -142,8 +142,8 @@ class Seat implements Active {
     this.#look();
     const own = this.#usable();
     if (own === undefined || this.#stopped) return;
-    // It is the same lease that lives on: nobody can have taken over.
-    if (this.#role === "active") this.#stalledAt = undefined;
+    // It is the same lease that lives on, or every node serves: nobody can have taken over.
+    if (this.#role !== "passive") this.#stalledAt = undefined;
     const decision = this.#decide(own);
     if (decision.act === "rest" || this.#acting !== undefined) return;
     this.#acting = this.#act(decision, own).finally(() => {
