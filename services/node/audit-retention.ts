@@ -33,7 +33,7 @@ export async function keepAuditShort(options: AuditRetentionOptions): Promise<vo
   try {
     for (let waitMs = FIRST_MS; !signal.aborted; ) {
       nap = new AbortController();
-      await pause(waitMs, AbortSignal.any([signal, nap.signal]));
+      await pause(waitMs, signal, nap.signal);
       if (signal.aborted) return;
       waitMs = EVERY_MS;
       const wanted = config.snapshot().site.auditRetentionDays;
