@@ -5,7 +5,7 @@ import { type AuditRetentionOptions, keepAuditShort } from "./audit-retention.js
 import { type AccountsWork, lookAfterAccounts } from "./life.js";
 
 export interface CoordinatorWork extends AccountsWork {
-  readonly audit: AuditRetentionOptions["audit"];
+  readonly audit: AccountsWork["audit"] & AuditRetentionOptions["audit"];
   /** This node's name. */
   readonly node: string;
   /** The shared storage's root; undefined while that can't be used. */
