@@ -243,7 +243,8 @@ class Seat implements Active {
       unwellMs: since(this.#unwellAt),
       unhealthyMs: (site?.activePassive.unhealthySeconds ?? 0) * 1_000,
       members: members(),
-      absentMs: since(this.#absentAt),
+      // In active-active nobody holds it: that doesn't count.
+      absentMs: Math.min(since(this.#absentAt), now - this.#mode.since),
       joinedMs: since(this.#joined?.at),
       formerSelfMs: this.#formerSelfMs(incarnation),
     });
