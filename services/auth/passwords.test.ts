@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Worker } from "node:worker_threads";
 import { parseOptions } from "@node-rs/argon2";
 import { isCode } from "#lib/errors.js";
 import { DUMMY_HASH, hashPassword, LANES, MEMORY_KIB, PASSES, verifyPassword } from "./passwords.js";
@@ -50,6 +51,20 @@ test("a stored hash that can't be used, or is too dear, is told apart from a wro
   const from = performance.now();
   assert.equal(await verifyPassword(dear, secret), "unusable");
   assert.ok(performance.now() - from < 1_000, "4 GiB were not hashed");
+});
+
+test("where the thread ends, nothing is said about the password or its hash, and the next check has another thread", async (t) => {
+  const hash = await hashPassword(secret);
+  const post = t.mock.method(Worker.prototype, "postMessage", function (this: Worker) {
+    void this.terminate();
+  });
+  assert.equal(
+    await verifyPassword(hash, secret),
+    "busy",
+    "a failed login counts against the client, and in the end bans it",
+  );
+  post.mock.restore();
+  assert.equal(await verifyPassword(hash, secret), "match");
 });
 
 test("brute force is refused past the queue, and the file system's threads stay free", async () => {

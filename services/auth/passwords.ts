@@ -1,5 +1,5 @@
 import { parseOptions } from "@node-rs/argon2";
-import { isCode, LongshoreError } from "#lib/errors.js";
+import { LongshoreError } from "#lib/errors.js";
 import { Semaphore } from "#lib/semaphore.js";
 import { PasswordWorkers } from "./password-workers.js";
 
@@ -45,7 +45,7 @@ export function hashPassword(password: string | Buffer): Promise<string> {
   });
 }
 
-/** `unusable`: the stored hash is no argon2id hash, or one that is too dear to check. */
+/** `unusable`: the stored hash is no argon2id hash, or one that is too dear to check. `busy`: it can't be checked now. */
 export type PasswordMatch = "match" | "mismatch" | "busy" | "unusable";
 
 /** Checks a password against a stored hash; without one it never matches but takes the same time. Never rejects. */
@@ -57,8 +57,9 @@ export async function verifyPassword(storedHash: string | undefined, password: B
     if (error !== undefined) return "unusable";
     if (storedHash !== undefined && !usable) return "unusable";
     return matches && usable ? "match" : "mismatch";
-  } catch (error) {
-    return isCode(error, "busy") ? "busy" : "unusable";
+  } catch {
+    // Too many wait, or the thread ended or can't begin (no memory): nothing was found out about this password.
+    return "busy";
   }
 }
 

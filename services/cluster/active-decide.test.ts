@@ -57,6 +57,10 @@ describe("which node takes the key `active`", () => {
     assert.deepEqual(decideActive(young), { act: "rest" });
     assert.deepEqual(decideActive({ ...young, joinedMs: GATHER_MS }), { act: "campaign" });
     assert.deepEqual(decideActive({ ...young, order: ["node-2", "node-9"] }), { act: "campaign" });
+    const joining = { ...young, order: ["node-1", "node-2"], members: [node(1, "joining"), node(2), node(3)] };
+    assert.deepEqual(decideActive(joining), { act: "rest" }, "it is a member, but has no storage yet");
+    assert.deepEqual(decideActive({ ...joining, joinedMs: GATHER_MS }), { act: "campaign" });
+    assert.deepEqual(decideActive({ ...joining, members: [node(1, "cut-off"), node(2)] }), { act: "campaign" });
   });
 
   for (const [why, change] of [

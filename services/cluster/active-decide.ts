@@ -135,7 +135,8 @@ function waitMs({ members, order, joinedMs }: ActiveSituation, own: Ranked & { r
   const ahead = members.filter((each) => each.id !== own.id && isWell(each.state) && rank(each, own) < 0);
   const position = order.indexOf(own.name);
   const namedBefore = position < 0 ? order : order.slice(0, position);
-  const missing = namedBefore.some((name) => !members.some((each) => each.name === name));
+  // A node is a member before it has its storage: one that is only joining is waited for, too.
+  const missing = namedBefore.some((name) => !members.some((each) => each.name === name && each.state !== "joining"));
   if (missing && joinedMs < GATHER_MS) return Number.POSITIVE_INFINITY;
   return Math.min(ahead.length * STAGGER_MS, MOST_STAGGER_MS);
 }

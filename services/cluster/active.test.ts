@@ -233,6 +233,37 @@ test("the mode changes: all serve until one is the active one, and all again whe
   await until("the key is given up", async () => (await site.coordination.get(keys.active)) === undefined);
 });
 
+test("the mode changes: the first in the order is the active one, whoever hears of it first", async (t) => {
+  const site = new Site(t);
+  site.mode = "active-active";
+  site.order = ["node-2"];
+  const [one, two] = [await site.node(1), await site.node(2)];
+  await one.is("shared");
+  await two.is("shared");
+  // Both know for long that nobody holds the key.
+  await pause(1_200);
+  site.mode = "active-passive";
+  one.active.check();
+  await two.is("active");
+  await one.is("passive");
+  assert.deepEqual([two.active.holder()?.how, one.active.leaving()], ["first", "planned"]);
+});
+
+test("a node that once stood still while all served ends no transfers when the mode changes later", async (t) => {
+  const site = new Site(t);
+  site.mode = "active-active";
+  const [one, two] = [await site.node(1), await site.node(2)];
+  await one.is("shared");
+  await two.is("shared");
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_700);
+  // The first tick notices; the lease is the same, and usable.
+  for (const { active } of site.nodes) active.check();
+  site.mode = "active-passive";
+  await one.is("active");
+  await two.is("passive");
+  assert.equal(two.active.leaving(), "planned");
+});
+
 test("a process that stood still doubts itself until its lease is confirmed", async (t) => {
   const site = new Site(t);
   const one = await site.node(1);

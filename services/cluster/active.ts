@@ -142,8 +142,8 @@ class Seat implements Active {
     this.#look();
     const own = this.#usable();
     if (own === undefined || this.#stopped) return;
-    // It is the same lease that lives on: nobody can have taken over.
-    if (this.#role === "active") this.#stalledAt = undefined;
+    // It is the same lease that lives on, or every node serves: nobody can have taken over.
+    if (this.#role !== "passive") this.#stalledAt = undefined;
     const decision = this.#decide(own);
     if (decision.act === "rest" || this.#acting !== undefined) return;
     this.#acting = this.#act(decision, own).finally(() => {
@@ -243,7 +243,8 @@ class Seat implements Active {
       unwellMs: since(this.#unwellAt),
       unhealthyMs: (site?.activePassive.unhealthySeconds ?? 0) * 1_000,
       members: members(),
-      absentMs: since(this.#absentAt),
+      // In active-active nobody holds it: that doesn't count.
+      absentMs: Math.min(since(this.#absentAt), now - this.#mode.since),
       joinedMs: since(this.#joined?.at),
       formerSelfMs: this.#formerSelfMs(incarnation),
     });

@@ -23,7 +23,7 @@ export function clockAgrees(members: readonly Pick<NodeRecord, "id" | "at">[], o
  */
 export function clockCorrectionMs(members: readonly Pick<NodeRecord, "id" | "at">[], ownId: string): number {
   const offset = clockOffsetMs(members, ownId);
-  return Math.abs(offset) < TOLERANCE_MS ? 0 : -offset;
+  return isClockOff(offset) ? -offset : 0;
 }
 
 /**
@@ -37,6 +37,14 @@ export function clockOffsetMs(members: readonly Pick<NodeRecord, "id" | "at">[],
   return node.at - (upper + lower) / 2;
 }
 
+/**
+ * Whether an offset is more than heartbeats explain. One that was (`was`) is until it is well below: the heartbeats' ages move
+ * the figure by a second to and fro, and a clock that drifts slowly would come and go each second for days.
+ */
+export function isClockOff(offsetMs: number, was = false): boolean {
+  return Math.abs(offsetMs) >= (was ? TOLERANCE_MS / 2 : TOLERANCE_MS);
+}
+
 export interface ClockOff {
   readonly name: string;
   /** Positive: ahead. */
@@ -47,7 +55,7 @@ export interface ClockOff {
 export function clocksOff(members: readonly Pick<NodeRecord, "id" | "name" | "at">[]): ClockOff[] {
   return members
     .map(({ id, name }) => ({ name, offsetMs: clockOffsetMs(members, id) }))
-    .filter(({ offsetMs }) => Math.abs(offsetMs) >= TOLERANCE_MS);
+    .filter(({ offsetMs }) => isClockOff(offsetMs));
 }
 
 /** The two middle ones; of an odd number, the one twice. There is at least one. */

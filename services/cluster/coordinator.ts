@@ -38,7 +38,7 @@ export interface CoordinatorSituation {
   readonly held: Pick<CoordinatorHolder, "incarnation"> | undefined;
   /** This process's incarnation, if its lease is usable now. */
   readonly own: string | undefined;
-  /** Whether this node is `ready`: one that drains, stops or is cut off coordinates nothing. */
+  /** Whether this node is well: one that drains, stops or is cut off coordinates nothing. */
   readonly ready: boolean;
 }
 
@@ -94,10 +94,13 @@ export interface CoordinatorOptions {
   readonly coordination: Coordination;
   readonly identity: NodeIdentity;
   readonly membership: { current(): Incarnation | undefined };
-  /** Whether this node is `ready`. */
+  /** Whether this node may coordinate: it is well. */
   readonly ready: () => boolean;
-  /** Does the work until the tenure's signal aborts. What it throws is logged, and it is called again after a while. */
-  readonly work: (tenure: Tenure) => Promise<void>;
+  /**
+   * Each does its part until the tenure's signal aborts. What one throws is logged, and it is called again after a while,
+   * whatever becomes of the others.
+   */
+  readonly works: readonly ((tenure: Tenure) => Promise<void>)[];
   readonly onEvent?: (event: "elected" | "resigned" | "lost", generation: number) => void;
   readonly logger: Logger;
 }
@@ -126,7 +129,7 @@ export function createCoordinator(options: CoordinatorOptions): Coordinator {
 class Elected implements Coordinator {
   readonly #options: CoordinatorOptions;
   #held: CoordinatorHolder | undefined;
-  #tenure: { readonly generation: number; readonly over: AbortController; readonly done: Promise<void> } | undefined;
+  #tenure: { readonly generation: number; readonly over: AbortController; readonly done: Promise<unknown> } | undefined;
   #follower: Follower | undefined;
   #timer: NodeJS.Timeout | undefined;
   #acting: Promise<void> | undefined;
@@ -218,7 +221,7 @@ class Elected implements Coordinator {
 
   #begin(generation: number, lease: Lease): void {
     if (this.#tenure !== undefined) return;
-    const { coordination, logger, work, onEvent } = this.#options;
+    const { coordination, logger, works, onEvent } = this.#options;
     const over = new AbortController();
     const tenure: Tenure = {
       generation,
@@ -236,7 +239,7 @@ class Elected implements Coordinator {
     };
     logger.info("this node is the coordinator", { generation });
     onEvent?.("elected", generation);
-    const done = (async () => {
+    const doing = async (work: (tenure: Tenure) => Promise<void>) => {
       while (!over.signal.aborted) {
         try {
           await work(tenure);
@@ -247,7 +250,8 @@ class Elected implements Coordinator {
           await pause(WORK_AGAIN_MS, over.signal);
         }
       }
-    })();
+    };
+    const done = Promise.all(works.map(doing));
     this.#tenure = { generation, over, done };
   }
 

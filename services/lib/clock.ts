@@ -3,21 +3,24 @@ export function monotonicMs(): number {
   return performance.now();
 }
 
-/** Resolves after `ms` milliseconds, or at once when `signal` aborts (it never rejects). Keeps no process alive. */
-export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+/**
+ * Resolves after `ms` milliseconds, or at once when one of `signals` aborts (it never rejects). Keeps no process alive. Several
+ * signals are heard one by one: each `AbortSignal.any` would stay with its longest-lived one for good (Node 20).
+ */
+export function pause(ms: number, ...signals: readonly (AbortSignal | undefined)[]): Promise<void> {
   return new Promise((resolve) => {
-    if (signal?.aborted) {
+    if (signals.some((signal) => signal?.aborted)) {
       resolve();
       return;
     }
     const finish = () => {
       clearTimeout(timer);
-      signal?.removeEventListener("abort", finish);
+      for (const signal of signals) signal?.removeEventListener("abort", finish);
       resolve();
     };
     const timer = setTimeout(finish, ms);
     timer.unref();
-    signal?.addEventListener("abort", finish);
+    for (const signal of signals) signal?.addEventListener("abort", finish);
   });
 }
 

@@ -38,7 +38,7 @@ import { anchorAudit, readAnchors } from "./audit-anchor.js";
 import { createNodeCertificates } from "./certificates.js";
 import { watchOwnClock } from "./clock-watch.js";
 import { measured, openCoordination } from "./coordination.js";
-import { coordinate } from "./coordinator-work.js";
+import { coordinatorWorks } from "./coordinator-work.js";
 import { createDataPath, type DataPath, openStore } from "./data-path.js";
 import { hashInForce, isMismatch } from "./drift.js";
 import { EXIT_FAILED, EXIT_SETTINGS, StartupError } from "./errors.js";
@@ -203,11 +203,10 @@ export function createApp(settings: NodeSettings): App {
     identity,
     membership,
     ready: () => isWell(state.now().state) && clockAgrees(members.list(), identity.id, Date.now()),
-    work: (tenure) =>
-      coordinate(tenure, {
-        ...{ coordination, config, clusterKey, audit, logger, node: identity.name, store: () => store },
-        storagePath: () => (storage.health()?.healthy === true ? settings.storage.path : undefined),
-      }),
+    works: coordinatorWorks({
+      ...{ coordination, config, clusterKey, audit, logger, node: identity.name, store: () => store },
+      storagePath: () => (storage.health()?.healthy === true ? settings.storage.path : undefined),
+    }),
     onEvent: (what, generation) =>
       audit.record({ kind: "coordinator", what, outcome: "ok", who: identity.name, details: { generation } }),
     logger,

@@ -1,14 +1,15 @@
 import { join } from "node:path";
-import { AUDIT_ON_STORAGE, type AuditSink } from "#audit/contract.js";
+import { AUDIT_ON_STORAGE } from "#audit/contract.js";
 import { planRetention, removeSegments, retentionRecord } from "#audit/retention.js";
 import type { ConfigView } from "#config/contract.js";
 import { monotonicMs, pause } from "#lib/clock.js";
 import { LongshoreError } from "#lib/errors.js";
 import type { Logger } from "#lib/logger.js";
+import type { NodeAudit } from "./audit.js";
 
 export interface AuditRetentionOptions {
   readonly config: ConfigView;
-  readonly audit: AuditSink & { figures(): { readonly unshippedBytes: number } | undefined };
+  readonly audit: Pick<NodeAudit, "recordDurably" | "position" | "shippedPosition">;
   /** Root of the shared storage; undefined while it isn't there. */
   readonly storagePath: () => string | undefined;
   /** This node's name, for the record. */
@@ -16,6 +17,8 @@ export interface AuditRetentionOptions {
   /** Of the coordinator's tenure. */
   readonly signal: AbortSignal;
   readonly logger: Logger;
+  /** To the first look, in milliseconds. Default 2,000. */
+  readonly firstMs?: number;
 }
 
 const EVERY_MS = 3_600_000;
@@ -26,23 +29,25 @@ const DAY_MS = 86_400_000;
 
 /** The coordinator's work on old audit segments, until its tenure ends. */
 export async function keepAuditShort(options: AuditRetentionOptions): Promise<void> {
-  const { config, signal, logger } = options;
+  const { config, signal, logger, firstMs = FIRST_MS } = options;
+  const wanted = () => config.snapshot().site.auditRetentionDays;
   let nap = new AbortController();
-  const off = config.onChange(() => nap.abort());
   let days = 0;
+  const off = config.onChange(() => {
+    // Any other change of the configuration is no reason to look, nor to begin the wait anew.
+    if (wanted() !== days) nap.abort();
+  });
   try {
-    for (let waitMs = FIRST_MS; !signal.aborted; ) {
-      nap = new AbortController();
-      await pause(waitMs, AbortSignal.any([signal, nap.signal]));
+    for (let waitMs = firstMs; !signal.aborted; ) {
+      await pause(waitMs, signal, nap.signal);
       if (signal.aborted) return;
+      // Before the look, so that a change during it brings the next one.
+      nap = new AbortController();
       waitMs = EVERY_MS;
-      const wanted = config.snapshot().site.auditRetentionDays;
-      // any other change of the configuration is no reason to look
-      if (nap.signal.aborted && wanted === days) continue;
-      days = wanted;
+      days = wanted();
       if (days === 0) continue;
       try {
-        if (await removeOnce(options, days)) waitMs = FIRST_MS;
+        if (await removeOnce(options, days)) waitMs = firstMs;
       } catch (error) {
         if (signal.aborted) return;
         logger.warn("old audit segments are removed later", { error: String(error) });
@@ -63,8 +68,10 @@ export async function removeOnce(options: AuditRetentionOptions, days: number): 
   const retention = await planRetention(directory, Date.now() - days * DAY_MS, signal);
   if (retention === undefined) return false;
   await audit.recordDurably(retentionRecord(retention, options.node, days));
+  // A busy log has something unshipped at any time: what counts is that the record itself is there.
+  const recorded = audit.position()?.seq ?? 0;
   const until = monotonicMs() + SHIPPED_MS;
-  while ((audit.figures()?.unshippedBytes ?? 0) > 0) {
+  while ((audit.shippedPosition()?.seq ?? 0) < recorded) {
     if (monotonicMs() > until) throw new LongshoreError("busy", "the record of it isn't on the shared storage yet");
     await pause(100, signal);
     signal.throwIfAborted();

@@ -40,6 +40,8 @@ export interface NodeAudit extends AuditSink {
   /** What an operator should look at, though records are still kept. */
   warning(): string | undefined;
   figures(): AuditFigures | undefined;
+  /** Where the chain stands on this node's disk. */
+  position(): ChainPosition | undefined;
   /** Up to where the chain is certainly on the shared storage. */
   shippedPosition(): ChainPosition | undefined;
   search(query: AuditQuery, signal: AbortSignal): Promise<Found>;
@@ -158,6 +160,7 @@ export function createNodeAudit(options: NodeAuditOptions): NodeAudit {
         chainErrors: spool.chainErrors + shipper.damaged,
       };
     },
+    position: () => spool?.position(),
     shippedPosition: () => shipper?.shippedPosition(),
     search: (query, signal) => searches.run(() => searchAudit(onStorage, query, signal)),
     stop() {

@@ -1,13 +1,13 @@
 import type { AuditSink } from "#audit/contract.js";
-import { clockOffsetMs, clocksOff } from "#cluster/clocks.js";
+import { clockOffsetMs, isClockOff } from "#cluster/clocks.js";
 import type { MembersView } from "#cluster/members.js";
 import type { Logger } from "#lib/logger.js";
 
 export interface ClockWatchOptions {
-  readonly members: MembersView;
+  readonly members: Pick<MembersView, "onChange">;
   readonly id: string;
   readonly name: string;
-  readonly audit: AuditSink;
+  readonly audit: Pick<AuditSink, "record">;
   readonly logger: Logger;
 }
 
@@ -20,10 +20,13 @@ const MEND = "let each host keep its time by NTP (chrony, systemd-timesyncd)";
 export function watchOwnClock({ members, id, name, audit, logger }: ClockWatchOptions): () => void {
   let off = false;
   return members.onChange((nodes) => {
-    const isOff = clocksOff(nodes).some((each) => each.name === name);
+    // Without a heartbeat of its own nothing is known of it: that isn't "back".
+    if (!nodes.some((each) => each.id === id)) return;
+    const offsetMs = clockOffsetMs(nodes, id);
+    const isOff = isClockOff(offsetMs, off);
     if (isOff === off) return;
     off = isOff;
-    const offsetSeconds = Math.round(clockOffsetMs(nodes, id) / 1_000);
+    const offsetSeconds = Math.round(offsetMs / 1_000);
     if (isOff)
       logger.error("this node's clock isn't the site's: decisions go by the others'", { offsetSeconds, mend: MEND });
     else logger.info("this node's clock is the site's again", { offsetSeconds });

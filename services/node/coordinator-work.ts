@@ -1,11 +1,11 @@
-import { fencedCoordination, type Tenure } from "#cluster/coordinator.js";
+import { type CoordinatorOptions, fencedCoordination } from "#cluster/coordinator.js";
 import { keepUsage } from "#quota/recount.js";
 import type { Store } from "#storage/contract.js";
 import { type AuditRetentionOptions, keepAuditShort } from "./audit-retention.js";
 import { type AccountsWork, lookAfterAccounts } from "./life.js";
 
 export interface CoordinatorWork extends AccountsWork {
-  readonly audit: AuditRetentionOptions["audit"];
+  readonly audit: AccountsWork["audit"] & AuditRetentionOptions["audit"];
   /** This node's name. */
   readonly node: string;
   /** The shared storage's root; undefined while that can't be used. */
@@ -14,15 +14,15 @@ export interface CoordinatorWork extends AccountsWork {
   readonly store: () => Store | undefined;
 }
 
-/** All that the elected node does for the cluster, until its tenure ends; what fails ends only when the rest has, too. */
-export async function coordinate(tenure: Tenure, work: CoordinatorWork): Promise<void> {
+/** All that the elected node does for the cluster, each until its tenure ends. */
+export function coordinatorWorks(work: CoordinatorWork): CoordinatorOptions["works"] {
   const { config, store, audit, storagePath, node, logger } = work;
-  const { signal } = tenure;
-  const coordination = fencedCoordination(work.coordination, tenure);
-  const ends = await Promise.allSettled([
-    lookAfterAccounts(tenure, work),
-    keepUsage({ coordination, config, store, signal, logger }),
-    keepAuditShort({ config, audit, storagePath, node, signal, logger }),
-  ]);
-  for (const end of ends) if (end.status === "rejected") throw end.reason;
+  return [
+    (tenure) => lookAfterAccounts(tenure, work),
+    (tenure) => {
+      const coordination = fencedCoordination(work.coordination, tenure);
+      return keepUsage({ coordination, config, store, signal: tenure.signal, logger });
+    },
+    ({ signal }) => keepAuditShort({ config, audit, storagePath, node, signal, logger }),
+  ];
 }

@@ -57,6 +57,9 @@ export function createSecurityKeeper(options: SecurityKeeperOptions): SecurityKe
       } catch (error) {
         if (!failed) logger.warn("bans and lockouts can't be kept on this node's disk", { error });
         failed = true;
+        if (stopping.signal.aborted) return;
+        // A disk that was full for a while must not leave a file without the last ban for good.
+        waiting ??= known;
       }
     }
   };

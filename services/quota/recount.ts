@@ -57,7 +57,7 @@ export async function keepUsage(options: RecountOptions): Promise<void> {
         if (trouble !== String(error)) logger.warn("folders with a quota are counted later", { error: String(error) });
         trouble = String(error);
       }
-      await pause(waitMs, AbortSignal.any([signal, nap.signal]));
+      await pause(waitMs, signal, nap.signal);
     }
   } finally {
     off();

@@ -102,7 +102,7 @@ export function createSessionCounts(options: SessionCountsOptions): SessionCount
       if (wait > 0) {
         const nap = new AbortController();
         wake = () => nap.abort();
-        await pause(wait, AbortSignal.any([nap.signal, stopping.signal]));
+        await pause(wait, nap.signal, stopping.signal);
         wake = undefined;
         if (monotonicMs() - writtenAt < FLUSH_MS) continue;
       }

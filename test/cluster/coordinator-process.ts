@@ -26,21 +26,23 @@ const coordinator = createCoordinator({
   membership,
   ready: () => ready,
   onEvent: (event, generation) => report({ event, generation }),
-  work: async (tenure) => {
-    const { generation } = tenure;
-    while (!tenure.signal.aborted) {
-      try {
-        const result = await tenure.transact({
-          compare: [],
-          apply: [{ put: "work", value: JSON.stringify({ name, generation }) }],
-        });
-        report({ event: "wrote", generation, revision: result.revision, applied: result.applied });
-      } catch (error) {
-        report({ event: isCode(error, "superseded") ? "superseded" : "doubt", generation });
+  works: [
+    async (tenure) => {
+      const { generation } = tenure;
+      while (!tenure.signal.aborted) {
+        try {
+          const result = await tenure.transact({
+            compare: [],
+            apply: [{ put: "work", value: JSON.stringify({ name, generation }) }],
+          });
+          report({ event: "wrote", generation, revision: result.revision, applied: result.applied });
+        } catch (error) {
+          report({ event: isCode(error, "superseded") ? "superseded" : "doubt", generation });
+        }
+        await pause(10);
       }
-      await pause(10);
-    }
-  },
+    },
+  ],
   logger,
 });
 process.once("SIGTERM", () => {
