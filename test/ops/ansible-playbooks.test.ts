@@ -1,0 +1,48 @@
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { join, relative } from "node:path";
+import { describe, test } from "node:test";
+import { parse } from "yaml";
+import { ROOT } from "../support/compose.js";
+
+/** What must hold for every task and play of the collection, as they are written: nothing is run. */
+
+const ANSIBLE = join(ROOT, "ansible");
+
+type Written = Readonly<Record<string, unknown>>;
+
+const read = (...path: string[]): Written[] => {
+  const found: unknown = parse(readFileSync(join(ANSIBLE, ...path), "utf8"), {
+    merge: true,
+    customTags: [{ tag: "!unsafe", resolve: (text: string) => text }],
+  });
+  return Array.isArray(found) ? (found as Written[]) : [];
+};
+
+/** Tasks within blocks and plays, too. */
+function flattened(entries: readonly Written[]): Written[] {
+  const sections = ["pre_tasks", "tasks", "post_tasks", "handlers", "block", "rescue", "always"];
+  return entries.flatMap((entry) => {
+    const inner = sections.flatMap((section) => (entry[section] as Written[] | undefined) ?? []);
+    return inner.length === 0 ? [entry] : flattened(inner);
+  });
+}
+
+const allTasks = readdirSync(ANSIBLE, { recursive: true, encoding: "utf8" })
+  .filter((path) => /^(playbooks|roles\/[^/]+\/(tasks|handlers))\/.*\.yml$/.test(path))
+  .flatMap((path) => flattened(read(path)).map((task) => ({ path, task })));
+
+const nameOf = ({ path, task }: (typeof allTasks)[number]) => `${relative(ANSIBLE, join(ANSIBLE, path))}: ${task.name}`;
+
+describe("the playbooks as they are written", () => {
+  test("no module's arguments hold a secret without no_log: they go to the machine's log", () => {
+    const secret =
+      /lookup\('ansible\.builtin\.file', [^)]*(ca\.key|admin_token|cluster_key|'\/password'|\.key')|_upgrade_headers/;
+    // Conditions and names of files aren't arguments.
+    const argumentsOf = (task: Written) =>
+      JSON.stringify(Object.entries(task).filter(([key]) => key.startsWith("ansible.builtin.")));
+    const telling = allTasks.filter(({ task }) => secret.test(argumentsOf(task)));
+    assert.ok(telling.length >= 6, "the pattern finds what is there");
+    assert.deepEqual(telling.filter(({ task }) => task.no_log !== true).map(nameOf), []);
+  });
+});
