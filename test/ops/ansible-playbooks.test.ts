@@ -32,6 +32,10 @@ const allTasks = readdirSync(ANSIBLE, { recursive: true, encoding: "utf8" })
   .filter((path) => /^(playbooks|roles\/[^/]+\/(tasks|handlers))\/.*\.yml$/.test(path))
   .flatMap((path) => flattened(read(path)).map((task) => ({ path, task })));
 
+const plays = readdirSync(join(ANSIBLE, "playbooks"))
+  .filter((name) => name.endsWith(".yml"))
+  .flatMap((path) => read("playbooks", path).map((play) => ({ path, play })));
+
 const nameOf = ({ path, task }: (typeof allTasks)[number]) => `${relative(ANSIBLE, join(ANSIBLE, path))}: ${task.name}`;
 
 describe("the playbooks as they are written", () => {
@@ -44,5 +48,15 @@ describe("the playbooks as they are written", () => {
     const telling = allTasks.filter(({ task }) => secret.test(argumentsOf(task)));
     assert.ok(telling.length >= 6, "the pattern finds what is there");
     assert.deepEqual(telling.filter(({ task }) => task.no_log !== true).map(nameOf), []);
+  });
+
+  test("a machine that is away is passed over as a whole: a role's tasks look at what its other tasks have seen there", () => {
+    const acting = (play: Written) =>
+      "roles" in play || flattened([play]).some((task) => "ansible.builtin.include_role" in task);
+    const careless = plays.filter(({ play }) => play.ignore_unreachable === true && acting(play));
+    assert.deepEqual(
+      careless.map(({ path, play }) => `${path}: ${play.name}`),
+      [],
+    );
   });
 });
