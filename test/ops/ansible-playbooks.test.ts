@@ -59,4 +59,15 @@ describe("the playbooks as they are written", () => {
       [],
     );
   });
+
+  test("the others' firewalls let a new machine in before anything is started on it", () => {
+    const started = ["storage", "etcd", "node", "balancer", "monitoring"];
+    const rolesOf = (name: string) =>
+      read("playbooks", name).flatMap(({ roles = [] }) => (roles as { role: string }[]).map(({ role }) => role));
+    for (const name of ["site.yml", "add_node.yml", "replace_etcd_member.yml"]) {
+      const roles = rolesOf(name);
+      const first = Math.min(...started.map((role) => roles.indexOf(role)).filter((at) => at >= 0));
+      assert.ok(roles.includes("firewall") && roles.indexOf("firewall") < first, `${name}: ${roles.join(", ")}`);
+    }
+  });
 });
