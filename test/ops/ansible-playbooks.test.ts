@@ -70,4 +70,16 @@ describe("the playbooks as they are written", () => {
       assert.ok(roles.includes("firewall") && roles.indexOf("firewall") < first, `${name}: ${roles.join(", ")}`);
     }
   });
+
+  test("an upgrade moves the active node's work only where that node is to be replaced", () => {
+    const everywhere = ["upgrade.yml", "rollback.yml"].flatMap((name) => flattened(read("playbooks", name)));
+    assert.deepEqual(
+      everywhere.filter((task) => JSON.stringify(task).includes("switch.yml")),
+      [],
+    );
+    const replacing = flattened(read("roles/upgrade/tasks/replace.yml")).map(
+      (task) => task["ansible.builtin.include_tasks"],
+    );
+    assert.ok(replacing.includes("switch.yml") && replacing.indexOf("switch.yml") < replacing.indexOf("drain.yml"));
+  });
 });

@@ -5,6 +5,7 @@ import { Busy } from "../../support/clients/busy.js";
 import { ensureClients } from "../../support/clients/install.js";
 import { Partner } from "../../support/clients/partner.js";
 import { report, until } from "../../support/clients/run.js";
+import { IMAGE_TAG } from "../../support/compose.js";
 
 /** Two nodes of which one serves, and a witness: installed, switched and failed over on machines. */
 
@@ -62,6 +63,12 @@ describe("an active-passive site on machines", () => {
     report(`switch under 15 sessions: ${(outcome.ms / 1000).toFixed(0)} s, ${load.transfers} transfers, 0 failed`);
     const again = await site.play("switch_active", "-e", "longshore_to=m2");
     assert.deepEqual(site.changes(again), []);
+  });
+
+  test("an upgrade to what the site runs already leaves the active node where it is", async () => {
+    const outcome = await site.play("upgrade", "-e", `longshore_version=${IMAGE_TAG}`);
+    assert.deepEqual(site.changes(outcome), []);
+    await are("m1 passive, m2 ready");
   });
 
   test("the other node takes over after a pulled cable, and keeps serving when the first is back", async () => {
