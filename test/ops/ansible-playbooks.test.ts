@@ -82,4 +82,10 @@ describe("the playbooks as they are written", () => {
     );
     assert.ok(replacing.includes("switch.yml") && replacing.indexOf("switch.yml") < replacing.indexOf("drain.yml"));
   });
+
+  test("a dry run of a switch asks the product's own", () => {
+    const switching = read("roles/upgrade/tasks/switch.yml").find(({ name }) => name === "Switch");
+    assert.equal(switching?.check_mode, false);
+    assert.match(JSON.stringify(switching), /\['--dry-run'\] if ansible_check_mode/);
+  });
 });

@@ -53,6 +53,9 @@ describe("an active-passive site on machines", () => {
     await session.end();
     const load = new Busy({ partner, directory: "in", short: 10, long: 5, longMs: 10_000 });
     await until("transfers run", () => load.transfers > 5, { deadlineMs: 60_000 });
+    const dry = await site.play("switch_active", "-e", "longshore_to=m2", "--check");
+    assert.match(dry.stdout, /m2 would be active, before it m1/);
+    await are("m1 ready, m2 passive");
     const outcome = await site.play("switch_active", "-e", "longshore_to=m2");
     await load.stop();
     assert.deepEqual(load.failures, []);
