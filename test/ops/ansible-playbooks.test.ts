@@ -88,4 +88,17 @@ describe("the playbooks as they are written", () => {
     assert.equal(switching?.check_mode, false);
     assert.match(JSON.stringify(switching), /\['--dry-run'\] if ansible_check_mode/);
   });
+
+  test("systemd never gives a service up", () => {
+    const units = readdirSync(ANSIBLE, { recursive: true, encoding: "utf8" })
+      .filter((path) => path.endsWith(".service.j2"))
+      .map((path) => ({ path, text: readFileSync(join(ANSIBLE, path), "utf8") }))
+      .filter(({ text }) => text.includes("Restart=always"));
+    assert.ok(units.length >= 6);
+    const limited = units.filter(({ text }) => !/^\[Unit\][^[]*^StartLimitIntervalSec=0$/m.test(text));
+    assert.deepEqual(
+      limited.map(({ path }) => path),
+      [],
+    );
+  });
 });
