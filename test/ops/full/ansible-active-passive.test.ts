@@ -18,14 +18,12 @@ describe("an active-passive site on machines", () => {
 
   before(async () => {
     ensureClients("sftp", "ssh-keygen");
-    site = await AnsibleSite.prepare({
+    site = await AnsibleSite.install({
       etcd: ["m1", "m2", "witness"],
       nodes: ["m1", "m2"],
       balancers: ["m1", "m2"],
       vars: { longshore_mode: "active-passive", longshore_active_order: ["m1", "m2"] },
     });
-    await site.play("site");
-    await site.open();
     partner = await Partner.add(site, "busy");
   });
   after(async () => {

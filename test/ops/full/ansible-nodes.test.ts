@@ -20,9 +20,7 @@ describe("nodes of a site on machines", () => {
 
   before(async () => {
     ensureClients("sftp", "ssh-keygen");
-    site = await AnsibleSite.prepare({ etcd: MACHINES, nodes: MACHINES, balancers: ["m1", "m2"], spare: ["m4"] });
-    await site.play("site");
-    await site.open();
+    site = await AnsibleSite.install({ etcd: MACHINES, nodes: MACHINES, balancers: ["m1", "m2"], spare: ["m4"] });
     partner = await Partner.add(site, "ops");
   });
   after(async () => {

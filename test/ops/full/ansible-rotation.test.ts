@@ -23,15 +23,13 @@ describe("rotation on machines", () => {
 
   before(async () => {
     ensureClients("sftp", "ssh-keygen");
-    site = await AnsibleSite.prepare({
+    site = await AnsibleSite.install({
       etcd: MACHINES,
       nodes: MACHINES,
       balancers: ["m1", "m2"],
       monitoring: ["m3"],
       vars: { longshore_drain_seconds: DRAIN_SECONDS },
     });
-    await site.play("site");
-    await site.open();
     partner = await Partner.add(site, "ops");
   });
   after(async () => {

@@ -28,14 +28,12 @@ describe("upgrade of a site at work", () => {
 
   before(async () => {
     ensureClients("sftp", "ssh-keygen");
-    site = await AnsibleSite.prepare({
+    site = await AnsibleSite.install({
       etcd: MACHINES,
       nodes: MACHINES,
       balancers: ["m1", "m2"],
       vars: { longshore_upgrade_ready_seconds: 40 },
     });
-    await site.play("site");
-    await site.open();
     partner = await Partner.add(site, "busy");
     before_ = await running();
   });
