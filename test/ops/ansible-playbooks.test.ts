@@ -101,4 +101,18 @@ describe("the playbooks as they are written", () => {
       [],
     );
   });
+
+  test("uninstall knows every directory of data that a role makes", () => {
+    const dirs = (text: string) => new Set(text.match(/\/var\/lib\/longshore[a-z-]*/g));
+    const made = readdirSync(join(ANSIBLE, "roles"), { recursive: true, encoding: "utf8" })
+      .filter((path) => /\/(defaults|vars)\/main\.yml$/.test(path))
+      .flatMap((path) => [...dirs(readFileSync(join(ANSIBLE, "roles", path), "utf8"))]);
+    assert.ok(made.length >= 6);
+    const removed = dirs(readFileSync(join(ANSIBLE, "playbooks/uninstall.yml"), "utf8"));
+    // A brick holds partners' files, which stay always.
+    assert.deepEqual(
+      made.filter((path) => path !== "/var/lib/longshore-brick" && !removed.has(path)),
+      [],
+    );
+  });
 });
