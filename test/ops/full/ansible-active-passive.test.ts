@@ -6,6 +6,7 @@ import { ensureClients } from "../../support/clients/install.js";
 import { Partner } from "../../support/clients/partner.js";
 import { report, until } from "../../support/clients/run.js";
 import { IMAGE_TAG } from "../../support/compose.js";
+import { told } from "../../support/machines-plan.js";
 
 /** Two nodes of which one serves, and a witness: installed, switched and failed over on machines. */
 
@@ -52,7 +53,7 @@ describe("an active-passive site on machines", () => {
     const load = new Busy({ partner, directory: "in", short: 10, long: 5, longMs: 10_000 });
     await until("transfers run", () => load.transfers > 5, { deadlineMs: 60_000 });
     const dry = await site.play("switch_active", "-e", "longshore_to=m2", "--check");
-    assert.match(dry.stdout, /m2 would be active, before it m1/);
+    assert.match(told(dry), /m2 would be active, before it m1/);
     await are("m1 ready, m2 passive");
     const outcome = await site.play("switch_active", "-e", "longshore_to=m2");
     await load.stop();

@@ -10,7 +10,7 @@ import { ensureClients } from "../../support/clients/install.js";
 import { Partner } from "../../support/clients/partner.js";
 import { report } from "../../support/clients/run.js";
 import { IMAGE_TAG } from "../../support/compose.js";
-import type { PlaybookOutcome } from "../../support/machines.js";
+import { told } from "../../support/machines-plan.js";
 
 /** The playbooks `upgrade` and `rollback` on a site whose partners are at work. */
 
@@ -18,8 +18,6 @@ const MACHINES = ["m1", "m2", "m3"];
 const NEXT = `${IMAGE_TAG}-next`;
 const BROKEN = `${IMAGE_TAG}-broken`;
 const PARTS = ["longshore", "etcd", "haproxy"];
-
-const told = ({ stdout, stderr }: PlaybookOutcome) => `${stdout}${stderr}`.replace(/\s+/g, " ").replaceAll("''", "'");
 
 describe("upgrade of a site at work", () => {
   let site: AnsibleSite;
