@@ -1,12 +1,12 @@
 import { readFileSync } from "node:fs";
-import { request } from "node:https";
 import { dirname, join } from "node:path";
+import { addAccountEverywhere, askThrough, type SiteRequest } from "./admin-api.js";
 import type { PartnerSite } from "./clients/partner.js";
-import { report, tell, until } from "./clients/run.js";
+import { report, tell } from "./clients/run.js";
 import { buildSettings, IMAGE_TAG, type NodeRecord } from "./compose.js";
 import { Lab, type PlaybookOutcome } from "./machines.js";
 import { changedTasks } from "./machines-plan.js";
-import type { AdminRequest, NewAccount } from "./site.js";
+import type { NewAccount } from "./site.js";
 
 /** A site on machines of a lab, installed and changed by the real playbooks, used through its virtual address. */
 
@@ -54,6 +54,19 @@ export class AnsibleSite implements PartnerSite {
     const site = new AnsibleSite(await Lab.start({ machines }), options);
     report(`${machines.length} machines up after ${(site.lab.upMs / 1000).toFixed(1)} s`);
     return site;
+  }
+
+  /** A site that runs and takes partners. */
+  static async install(options: AnsibleSiteOptions): Promise<AnsibleSite> {
+    const site = await AnsibleSite.prepare(options);
+    try {
+      await site.play("site");
+      await site.open();
+      return site;
+    } catch (error) {
+      await site.stop();
+      throw error;
+    }
   }
 
   get virtualAddress(): string {
@@ -123,51 +136,18 @@ export class AnsibleSite implements PartnerSite {
   /** The JSON that a node's admin API answers with, its certificate checked. Throws with what it says unless it is 2xx. */
   async admin(
     path: string,
-    options: Omit<AdminRequest, "node"> & { readonly machine?: string } = {},
+    { machine = this.options.nodes[0] ?? "", ...request }: SiteRequest & { readonly machine?: string } = {},
   ): Promise<unknown> {
-    const machine = options.machine ?? this.options.nodes[0] ?? "";
     const port = this.#adminPorts.get(machine) ?? (await this.lab.forward(this.lab.address(machine), ADMIN_PORT));
     this.#adminPorts.set(machine, port);
-    const body = options.body === undefined ? undefined : JSON.stringify(options.body);
-    const { status, text } = await new Promise<{ status: number; text: string }>((resolve, reject) => {
-      const asked = request(
-        {
-          ...{ host: "127.0.0.1", port, path, method: options.method ?? "GET", timeout: 15_000 },
-          ca: readFileSync(this.secret("ca.pem")),
-          agent: false,
-          headers: {
-            authorization: `Bearer ${readFileSync(this.secret("admin-token"), "utf8").trim()}`,
-            ...(body === undefined
-              ? {}
-              : { "content-type": "application/json", "content-length": Buffer.byteLength(body) }),
-          },
-        },
-        (response) => {
-          let text = "";
-          response.setEncoding("utf8");
-          response.on("data", (part: string) => {
-            text += part;
-          });
-          response.on("end", () => resolve({ status: response.statusCode ?? 0, text }));
-        },
-      );
-      asked.on("timeout", () => asked.destroy(new Error(`${machine} gave no answer in time`)));
-      asked.on("error", reject);
-      asked.end(body);
-    });
-    if (status < 200 || status > 299) throw new Error(`${options.method ?? "GET"} ${path} got ${status}: ${text}`);
-    return text === "" ? undefined : (JSON.parse(text) as unknown);
+    const token = readFileSync(this.secret("admin-token"), "utf8").trim();
+    const ca = readFileSync(this.secret("ca.pem"), "utf8");
+    return await askThrough({ port, token, ca, timeoutMs: 15_000 }, path, request);
   }
 
   async addAccount(name: string, account: NewAccount): Promise<void> {
-    const answer = await this.admin(`/api/v1/accounts/${encodeURIComponent(name)}`, { method: "PUT", body: account });
-    const { revision } = answer as { revision: number };
-    await until(
-      `revision ${revision} is everywhere`,
-      async () =>
-        ((await this.admin(`/api/v1/cluster/convergence?revision=${revision}`)) as { converged: boolean }).converged,
-      { deadlineMs: CONVERGED_MS, everyMs: 200 },
-    );
+    const admin = (path: string, request?: SiteRequest) => this.admin(path, request);
+    await addAccountEverywhere(admin, name, account, { deadlineMs: CONVERGED_MS, everyMs: 200 });
   }
 
   async nodes(machine?: string): Promise<readonly NodeRecord[]> {

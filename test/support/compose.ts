@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type SiteEndpoints, siteEndpointsSchema } from "#cli/endpoints.js";
-import { ask } from "#cli/http.js";
+import { addAccountEverywhere, askThrough, type SiteRequest } from "./admin-api.js";
 import { pullCable } from "./cable.js";
 import { bytes } from "./clients/content.js";
 import type { PartnerSite } from "./clients/partner.js";
@@ -14,7 +14,7 @@ import { guard, projectLabel, removeLabelled } from "./compose-cleanup.js";
 import { composeEnvironment, freeNet } from "./compose-plan.js";
 import { ensureEngine } from "./engine.js";
 import { freePorts } from "./ports.js";
-import type { AdminRequest, NewAccount } from "./site.js";
+import type { NewAccount } from "./site.js";
 
 /** The appliance in containers, for a test: a compose project of its own on the machine's engine, and faults for it. */
 
@@ -195,34 +195,16 @@ export class ComposeSite implements PartnerSite {
   }
 
   /** The JSON that the admin API answers with. Throws with what it says unless the status is 2xx. */
-  async admin(path: string, request: Omit<AdminRequest, "node"> = {}): Promise<unknown> {
+  async admin(path: string, request: SiteRequest = {}): Promise<unknown> {
     this.#token ??= succeeded(await this.exec("node-1", "cat", "/etc/longshore/node/admin-token")).stdout.trim();
     this.#ca ??= succeeded(await this.exec("node-1", "cat", "/etc/longshore/node/admin-ca.pem")).stdout;
-    const { method = "GET", body } = request;
-    const { status, body: answer } = await ask(new URL(path, `https://127.0.0.1:${this.env.LONGSHORE_ADMIN_PORT}`), {
-      method,
-      headers: {
-        authorization: `Bearer ${this.#token}`,
-        ...(body === undefined ? {} : { "content-type": "application/json" }),
-      },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      ca: this.#ca,
-      timeoutMs: 10_000,
-    });
-    const text = answer.toString("utf8");
-    if (status < 200 || status > 299) throw new Error(`${method} ${path} got ${status}: ${text}`);
-    return text === "" ? undefined : (JSON.parse(text) as unknown);
+    const port = Number(this.env.LONGSHORE_ADMIN_PORT);
+    return await askThrough({ port, token: this.#token, ca: this.#ca, timeoutMs: 10_000 }, path, request);
   }
 
   async addAccount(name: string, account: NewAccount): Promise<void> {
-    const answer = await this.admin(`/api/v1/accounts/${encodeURIComponent(name)}`, { method: "PUT", body: account });
-    const { revision } = answer as { revision: number };
-    await until(
-      `revision ${revision} is everywhere`,
-      async () =>
-        ((await this.admin(`/api/v1/cluster/convergence?revision=${revision}`)) as { converged: boolean }).converged,
-      { deadlineMs: CONVERGED_MS },
-    );
+    const admin = (path: string, request?: SiteRequest) => this.admin(path, request);
+    await addAccountEverywhere(admin, name, account, { deadlineMs: CONVERGED_MS });
   }
 
   /** The registered nodes, as the one that is asked knows them. */

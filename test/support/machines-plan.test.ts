@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { changedTasks, machineFlags, parseRecap, renderInventory } from "./machines-plan.js";
+import { changedTasks, machineFlags, parseRecap, renderInventory, told } from "./machines-plan.js";
 
 const OUTPUT = `
 PLAY [Prepare the machines] ****************************************************
@@ -20,6 +20,12 @@ Sunday 22 November 2026  10:00:00 +0000 (0:00:01.000)       0:00:02.000 *****
 `;
 
 describe("what a playbook printed", () => {
+  test("a message that is folded and quoted can be looked for as it was meant", () => {
+    const stdout =
+      "fatal: [m1]: FAILED! =>\n    stderr: 'longshore-etcd: m1 isn''t restarted while another\n        member is unhealthy'\n";
+    assert.match(told({ stdout, stderr: "" }), /m1 isn't restarted while another member is unhealthy/);
+  });
+
   test("its recap gives each host's counts", () => {
     const hosts = parseRecap(OUTPUT);
     assert.deepEqual([...hosts.keys()], ["one", "two"]);

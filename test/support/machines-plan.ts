@@ -176,6 +176,11 @@ export function changedTasks(output: string): string[] {
   return found;
 }
 
+/** What ansible-playbook said, as it was meant: its YAML folds long lines, and doubles the apostrophes of what it quotes. */
+export function told({ stdout, stderr }: { readonly stdout: string; readonly stderr: string }): string {
+  return `${stdout}${stderr}`.replace(/\s+/g, " ").replaceAll("''", "'");
+}
+
 /** A machine as an inventory names it. */
 export interface InventoryHost {
   readonly name: string;

@@ -5,6 +5,8 @@ import { Busy } from "../../support/clients/busy.js";
 import { ensureClients } from "../../support/clients/install.js";
 import { Partner } from "../../support/clients/partner.js";
 import { report, until } from "../../support/clients/run.js";
+import { IMAGE_TAG } from "../../support/compose.js";
+import { told } from "../../support/machines-plan.js";
 
 /** Two nodes of which one serves, and a witness: installed, switched and failed over on machines. */
 
@@ -17,14 +19,12 @@ describe("an active-passive site on machines", () => {
 
   before(async () => {
     ensureClients("sftp", "ssh-keygen");
-    site = await AnsibleSite.prepare({
+    site = await AnsibleSite.install({
       etcd: ["m1", "m2", "witness"],
       nodes: ["m1", "m2"],
       balancers: ["m1", "m2"],
       vars: { longshore_mode: "active-passive", longshore_active_order: ["m1", "m2"] },
     });
-    await site.play("site");
-    await site.open();
     partner = await Partner.add(site, "busy");
   });
   after(async () => {
@@ -52,6 +52,9 @@ describe("an active-passive site on machines", () => {
     await session.end();
     const load = new Busy({ partner, directory: "in", short: 10, long: 5, longMs: 10_000 });
     await until("transfers run", () => load.transfers > 5, { deadlineMs: 60_000 });
+    const dry = await site.play("switch_active", "-e", "longshore_to=m2", "--check");
+    assert.match(told(dry), /m2 would be active, before it m1/);
+    await are("m1 ready, m2 passive");
     const outcome = await site.play("switch_active", "-e", "longshore_to=m2");
     await load.stop();
     assert.deepEqual(load.failures, []);
@@ -62,6 +65,12 @@ describe("an active-passive site on machines", () => {
     report(`switch under 15 sessions: ${(outcome.ms / 1000).toFixed(0)} s, ${load.transfers} transfers, 0 failed`);
     const again = await site.play("switch_active", "-e", "longshore_to=m2");
     assert.deepEqual(site.changes(again), []);
+  });
+
+  test("an upgrade to what the site runs already leaves the active node where it is", async () => {
+    const outcome = await site.play("upgrade", "-e", `longshore_version=${IMAGE_TAG}`);
+    assert.deepEqual(site.changes(outcome), []);
+    await are("m1 passive, m2 ready");
   });
 
   test("the other node takes over after a pulled cable, and keeps serving when the first is back", async () => {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { AnsibleSite } from "../../support/ansible-site.js";
 import { report, succeeded, tell, until } from "../../support/clients/run.js";
+import { told } from "../../support/machines-plan.js";
 
 /** The members of etcd on machines, without any node: installed, changed, backed up, and one of them lost. */
 
@@ -100,7 +101,7 @@ describe("etcd on machines", () => {
     const before = await startedAt("m1");
     const refused = await site.lab.playbook(site.inventory, "site", args);
     assert.notEqual(refused.code, 0);
-    assert.match(refused.stdout, /isn't restarted while another member is unhealthy/);
+    assert.match(told(refused), /isn't restarted while another member is unhealthy/);
     assert.equal(await startedAt("m1"), before);
     await site.lab.sh("m3", "systemctl start longshore-etcd.service");
     await until("all are healthy", async () => (await healthyMembers("m1")) === 3, { deadlineMs: 60_000 });
@@ -116,7 +117,7 @@ describe("etcd on machines", () => {
     const args = ["-e", "longshore_etcd_memory=704m"];
     const refused = await site.lab.playbook(site.inventory, "site", [...WITHOUT_NODES, ...args]);
     assert.notEqual(refused.code, 0);
-    assert.match(refused.stdout, /replace_etcd_member\.yml -e longshore_member=m3/);
+    assert.match(told(refused), /replace_etcd_member\.yml -e longshore_member=m3/);
     assert.equal(await healthyMembers("m1"), 2);
 
     const begun = performance.now();
@@ -132,7 +133,7 @@ describe("etcd on machines", () => {
   test("a member that works isn't replaced by mistake", async () => {
     const refused = await site.lab.playbook(site.inventory, "replace_etcd_member", ["-e", "longshore_member=m2"]);
     assert.notEqual(refused.code, 0);
-    assert.match(refused.stdout, /m2 is a healthy member/);
+    assert.match(told(refused), /m2 is a healthy member/);
     assert.equal(await healthyMembers("m1"), 3);
   });
 });

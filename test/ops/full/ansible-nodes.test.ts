@@ -6,6 +6,7 @@ import { ensureClients } from "../../support/clients/install.js";
 import { sftp, startSftp } from "../../support/clients/openssh.js";
 import { Partner } from "../../support/clients/partner.js";
 import { report, succeeded, tell, until } from "../../support/clients/run.js";
+import { told } from "../../support/machines-plan.js";
 
 /** Nodes come and go, balancers and nodes die: on machines, with the playbooks that an operator uses. */
 
@@ -20,9 +21,7 @@ describe("nodes of a site on machines", () => {
 
   before(async () => {
     ensureClients("sftp", "ssh-keygen");
-    site = await AnsibleSite.prepare({ etcd: MACHINES, nodes: MACHINES, balancers: ["m1", "m2"], spare: ["m4"] });
-    await site.play("site");
-    await site.open();
+    site = await AnsibleSite.install({ etcd: MACHINES, nodes: MACHINES, balancers: ["m1", "m2"], spare: ["m4"] });
     partner = await Partner.add(site, "ops");
   });
   after(async () => {
@@ -142,7 +141,7 @@ describe("nodes of a site on machines", () => {
   test("uninstall asks for the site's name, then removes all but the data", async () => {
     const refused = await site.lab.playbook(site.inventory, "uninstall");
     assert.notEqual(refused.code, 0);
-    assert.match(refused.stdout, /-e longshore_confirm=harbour/);
+    assert.match(told(refused), /-e longshore_confirm=harbour/);
     await site.play("uninstall", "-e", "longshore_confirm=harbour");
     for (const machine of MACHINES) {
       assert.equal(await site.lab.sh(machine, "docker ps --quiet"), "");

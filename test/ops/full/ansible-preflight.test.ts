@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { report } from "../../support/clients/run.js";
 import { Lab, type PlaybookOutcome } from "../../support/machines.js";
+import { told } from "../../support/machines-plan.js";
 
 /** The playbook `preflight` against machines, each with faults of its own. */
 
@@ -12,9 +13,6 @@ const GROUPS = {
   longshore_balancers: ["m1", "m2"],
   longshore_monitoring: ["m3"],
 };
-
-/** Ansible folds long lines, and quotes YAML's way. */
-const told = ({ stdout, stderr }: PlaybookOutcome) => `${stdout}${stderr}`.replace(/\s+/g, " ").replaceAll("''", "'");
 
 describe("preflight on machines", () => {
   let lab: Lab;

@@ -8,6 +8,7 @@ import { ensureClients } from "../../support/clients/install.js";
 import { sftp } from "../../support/clients/openssh.js";
 import { Partner } from "../../support/clients/partner.js";
 import { report, succeeded, until } from "../../support/clients/run.js";
+import { told } from "../../support/machines-plan.js";
 
 /** Certificates, authority and secrets of a site are replaced while partners work; it is backed up and restored. */
 
@@ -23,15 +24,13 @@ describe("rotation on machines", () => {
 
   before(async () => {
     ensureClients("sftp", "ssh-keygen");
-    site = await AnsibleSite.prepare({
+    site = await AnsibleSite.install({
       etcd: MACHINES,
       nodes: MACHINES,
       balancers: ["m1", "m2"],
       monitoring: ["m3"],
       vars: { longshore_drain_seconds: DRAIN_SECONDS },
     });
-    await site.play("site");
-    await site.open();
     partner = await Partner.add(site, "ops");
   });
   after(async () => {
@@ -140,10 +139,10 @@ describe("rotation on machines", () => {
       `longshore_backup_file=${join(directory, file)}`,
     ]);
     assert.notEqual(refused.code, 0);
-    assert.match(refused.stdout, /-e longshore_confirm=harbour/);
+    assert.match(told(refused), /-e longshore_confirm=harbour/);
     const args = ["-e", `longshore_backup_file=${join(directory, file)}`, "-e", "longshore_confirm=harbour"];
     const dry = await site.play("restore", ...args, "--check");
-    assert.match(dry.stdout, /\+ config\/accounts\/ops/);
+    assert.match(told(dry), /\+ config\/accounts\/ops/);
     await site.play("restore", ...args);
     await until("the account is back", async () => (await sftp(partner, ["ls"])).code === 0);
     assert.equal(await site.lab.sh("m1", "ls /run | grep longshore-backup || true"), "");

@@ -10,7 +10,7 @@ import { ensureClients } from "../../support/clients/install.js";
 import { Partner } from "../../support/clients/partner.js";
 import { report } from "../../support/clients/run.js";
 import { IMAGE_TAG } from "../../support/compose.js";
-import type { PlaybookOutcome } from "../../support/machines.js";
+import { told } from "../../support/machines-plan.js";
 
 /** The playbooks `upgrade` and `rollback` on a site whose partners are at work. */
 
@@ -19,8 +19,6 @@ const NEXT = `${IMAGE_TAG}-next`;
 const BROKEN = `${IMAGE_TAG}-broken`;
 const PARTS = ["longshore", "etcd", "haproxy"];
 
-const told = ({ stdout, stderr }: PlaybookOutcome) => `${stdout}${stderr}`.replace(/\s+/g, " ").replaceAll("''", "'");
-
 describe("upgrade of a site at work", () => {
   let site: AnsibleSite;
   let partner: Partner;
@@ -28,14 +26,12 @@ describe("upgrade of a site at work", () => {
 
   before(async () => {
     ensureClients("sftp", "ssh-keygen");
-    site = await AnsibleSite.prepare({
+    site = await AnsibleSite.install({
       etcd: MACHINES,
       nodes: MACHINES,
       balancers: ["m1", "m2"],
       vars: { longshore_upgrade_ready_seconds: 40 },
     });
-    await site.play("site");
-    await site.open();
     partner = await Partner.add(site, "busy");
     before_ = await running();
   });

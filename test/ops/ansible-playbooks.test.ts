@@ -1,0 +1,118 @@
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { join, relative } from "node:path";
+import { describe, test } from "node:test";
+import { parse } from "yaml";
+import { ROOT } from "../support/compose.js";
+
+/** What must hold for every task and play of the collection, as they are written: nothing is run. */
+
+const ANSIBLE = join(ROOT, "ansible");
+
+type Written = Readonly<Record<string, unknown>>;
+
+const read = (...path: string[]): Written[] => {
+  const found: unknown = parse(readFileSync(join(ANSIBLE, ...path), "utf8"), {
+    merge: true,
+    customTags: [{ tag: "!unsafe", resolve: (text: string) => text }],
+  });
+  return Array.isArray(found) ? (found as Written[]) : [];
+};
+
+/** Tasks within blocks and plays, too. */
+function flattened(entries: readonly Written[]): Written[] {
+  const sections = ["pre_tasks", "tasks", "post_tasks", "handlers", "block", "rescue", "always"];
+  return entries.flatMap((entry) => {
+    const inner = sections.flatMap((section) => (entry[section] as Written[] | undefined) ?? []);
+    return inner.length === 0 ? [entry] : flattened(inner);
+  });
+}
+
+const allTasks = readdirSync(ANSIBLE, { recursive: true, encoding: "utf8" })
+  .filter((path) => /^(playbooks|roles\/[^/]+\/(tasks|handlers))\/.*\.yml$/.test(path))
+  .flatMap((path) => flattened(read(path)).map((task) => ({ path, task })));
+
+const plays = readdirSync(join(ANSIBLE, "playbooks"))
+  .filter((name) => name.endsWith(".yml"))
+  .flatMap((path) => read("playbooks", path).map((play) => ({ path, play })));
+
+const nameOf = ({ path, task }: (typeof allTasks)[number]) => `${relative(ANSIBLE, join(ANSIBLE, path))}: ${task.name}`;
+
+describe("the playbooks as they are written", () => {
+  test("no module's arguments hold a secret without no_log: they go to the machine's log", () => {
+    const secret =
+      /lookup\('ansible\.builtin\.file', [^)]*(ca\.key|admin_token|cluster_key|'\/password'|\.key')|_upgrade_headers/;
+    // Conditions and names of files aren't arguments.
+    const argumentsOf = (task: Written) =>
+      JSON.stringify(Object.entries(task).filter(([key]) => key.startsWith("ansible.builtin.")));
+    const telling = allTasks.filter(({ task }) => secret.test(argumentsOf(task)));
+    assert.ok(telling.length >= 6, "the pattern finds what is there");
+    assert.deepEqual(telling.filter(({ task }) => task.no_log !== true).map(nameOf), []);
+  });
+
+  test("a machine that is away is passed over as a whole: a role's tasks look at what its other tasks have seen there", () => {
+    const acting = (play: Written) =>
+      "roles" in play || flattened([play]).some((task) => "ansible.builtin.include_role" in task);
+    const careless = plays.filter(({ play }) => play.ignore_unreachable === true && acting(play));
+    assert.deepEqual(
+      careless.map(({ path, play }) => `${path}: ${play.name}`),
+      [],
+    );
+  });
+
+  test("the others' firewalls let a new machine in before anything is started on it", () => {
+    const started = ["storage", "etcd", "node", "balancer", "monitoring"];
+    const rolesOf = (name: string) =>
+      read("playbooks", name).flatMap(({ roles = [] }) => (roles as { role: string }[]).map(({ role }) => role));
+    for (const name of ["site.yml", "add_node.yml", "replace_etcd_member.yml"]) {
+      const roles = rolesOf(name);
+      const first = Math.min(...started.map((role) => roles.indexOf(role)).filter((at) => at >= 0));
+      assert.ok(roles.includes("firewall") && roles.indexOf("firewall") < first, `${name}: ${roles.join(", ")}`);
+    }
+  });
+
+  test("an upgrade moves the active node's work only where that node is to be replaced", () => {
+    const everywhere = ["upgrade.yml", "rollback.yml"].flatMap((name) => flattened(read("playbooks", name)));
+    assert.deepEqual(
+      everywhere.filter((task) => JSON.stringify(task).includes("switch.yml")),
+      [],
+    );
+    const replacing = flattened(read("roles/upgrade/tasks/replace.yml")).map(
+      (task) => task["ansible.builtin.include_tasks"],
+    );
+    assert.ok(replacing.includes("switch.yml") && replacing.indexOf("switch.yml") < replacing.indexOf("drain.yml"));
+  });
+
+  test("a dry run of a switch asks the product's own", () => {
+    const switching = read("roles/upgrade/tasks/switch.yml").find(({ name }) => name === "Switch");
+    assert.equal(switching?.check_mode, false);
+    assert.match(JSON.stringify(switching), /\['--dry-run'\] if ansible_check_mode/);
+  });
+
+  test("systemd never gives a service up", () => {
+    const units = readdirSync(ANSIBLE, { recursive: true, encoding: "utf8" })
+      .filter((path) => path.endsWith(".service.j2"))
+      .map((path) => ({ path, text: readFileSync(join(ANSIBLE, path), "utf8") }))
+      .filter(({ text }) => text.includes("Restart=always"));
+    assert.ok(units.length >= 6);
+    const limited = units.filter(({ text }) => !/^\[Unit\][^[]*^StartLimitIntervalSec=0$/m.test(text));
+    assert.deepEqual(
+      limited.map(({ path }) => path),
+      [],
+    );
+  });
+
+  test("uninstall knows every directory of data that a role makes", () => {
+    const dirs = (text: string) => new Set(text.match(/\/var\/lib\/longshore[a-z-]*/g));
+    const made = readdirSync(join(ANSIBLE, "roles"), { recursive: true, encoding: "utf8" })
+      .filter((path) => /\/(defaults|vars)\/main\.yml$/.test(path))
+      .flatMap((path) => [...dirs(readFileSync(join(ANSIBLE, "roles", path), "utf8"))]);
+    assert.ok(made.length >= 6);
+    const removed = dirs(readFileSync(join(ANSIBLE, "playbooks/uninstall.yml"), "utf8"));
+    // A brick holds partners' files, which stay always.
+    assert.deepEqual(
+      made.filter((path) => path !== "/var/lib/longshore-brick" && !removed.has(path)),
+      [],
+    );
+  });
+});
