@@ -1,10 +1,9 @@
 import type Router from "@koa/router";
 import { type ActiveHolder, rankBy } from "#cluster/active-decide.js";
-import { faultsOf, InvalidConfigError } from "#config/errors.js";
 import { LongshoreError } from "#lib/errors.js";
 import { ACTIVE_LIMIT, switchSchema } from "./active-spec.js";
 import { noteChange } from "./audit-trail.js";
-import { readJson } from "./body.js";
+import { readValid } from "./body.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError } from "./errors.js";
 
@@ -26,9 +25,7 @@ export function activeRoutes(router: Router, { activeSwitch, members, site, logg
   });
 
   router.post("/api/v1/cluster/active/switch", async (ctx) => {
-    const parsed = switchSchema.safeParse(await readJson(ctx.req, ACTIVE_LIMIT));
-    if (!parsed.success) throw new InvalidConfigError("the switch isn't valid", faultsOf(parsed.error));
-    const { to: wanted, dryRun } = parsed.data;
+    const { to: wanted, dryRun } = await readValid(ctx.req, ACTIVE_LIMIT, switchSchema, "the switch isn't valid");
     const { from, to, switches } = await activeSwitch.switch(await rules(), wanted, dryRun).catch(asConflict);
     const switched = switches && !dryRun;
     if (switched) {

@@ -1,8 +1,8 @@
 import type Router from "@koa/router";
 import type { StoredAdministrator } from "#config/administrators.js";
-import { faultsOf, InvalidConfigError } from "#config/errors.js";
+import { InvalidConfigError } from "#config/errors.js";
 import { actorOf } from "./actor.js";
-import { entityTag, preconditionOf, readJson } from "./body.js";
+import { entityTag, preconditionOf, readValid } from "./body.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError } from "./errors.js";
 import { principalOf } from "./gate.js";
@@ -37,7 +37,7 @@ export function administratorsRoutes(router: Router, { administrators, logger, p
   router.put("/api/v1/administrators/:name", async (ctx) => {
     const name = String(ctx.params.name);
     const expected = preconditionOf(ctx.headers);
-    const body = await parsed(administratorBody, ctx.req, "the administrator isn't valid");
+    const body = await readValid(ctx.req, BODY_LIMIT, administratorBody, "the administrator isn't valid");
     if (body.name !== undefined && body.name !== name) {
       throw new InvalidConfigError("the administrator isn't valid", [
         { path: "name", message: "isn't the one in the address" },
@@ -71,7 +71,7 @@ export function administratorsRoutes(router: Router, { administrators, logger, p
   router.post("/api/v1/administrators/:name/tokens", async (ctx) => {
     const name = String(ctx.params.name);
     const expected = existing(preconditionOf(ctx.headers));
-    const { scopes, expiresAt } = await parsed(tokenBody, ctx.req, "the token isn't valid");
+    const { scopes, expiresAt } = await readValid(ctx.req, BODY_LIMIT, tokenBody, "the token isn't valid");
     if (expiresAt !== undefined && Date.parse(expiresAt) <= protection.security.now()) {
       throw new InvalidConfigError("the token isn't valid", [{ path: "expiresAt", message: "is over already" }]);
     }
@@ -129,17 +129,6 @@ function shown({ administrator, revision }: StoredAdministrator): Record<string,
 function kept(before: StoredAdministrator | undefined) {
   const { tokens = [], passwordHash } = before?.administrator ?? {};
   return { tokens, ...(passwordHash === undefined ? {} : { passwordHash }) };
-}
-
-/** Reads and checks a body. Throws HttpError, or InvalidConfigError with the path of each fault. */
-async function parsed<T>(
-  schema: { safeParse(input: unknown): import("zod").ZodSafeParseResult<T> },
-  request: Parameters<typeof readJson>[0],
-  what: string,
-): Promise<T> {
-  const result = schema.safeParse(await readJson(request, BODY_LIMIT));
-  if (result.success) return result.data;
-  throw new InvalidConfigError(what, faultsOf(result.error));
 }
 
 function existing(expected: "absent" | number | undefined): number | undefined {

@@ -2,10 +2,10 @@ import type Router from "@koa/router";
 import type { MeasureRecord } from "#auth/measures.js";
 import { inForce } from "#auth/policy.js";
 import type { Security } from "#auth/security.js";
-import { faultsOf, InvalidConfigError } from "#config/errors.js";
+import { InvalidConfigError } from "#config/errors.js";
 import { accountNameSchema } from "#config/schema.js";
 import { canonicalNetwork } from "#lib/addresses.js";
-import { readJson } from "./body.js";
+import { readValid } from "./body.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError } from "./errors.js";
 import { newBanSchema } from "./security-spec.js";
@@ -19,9 +19,7 @@ export function bansRoutes(router: Router, { protection, logger }: AdminParts): 
   });
 
   router.post("/api/v1/bans", async (ctx) => {
-    const parsed = newBanSchema.safeParse(await readJson(ctx.req, BODY_LIMIT));
-    if (!parsed.success) throw new InvalidConfigError("the ban isn't valid", faultsOf(parsed.error));
-    const { address, seconds, reason } = parsed.data;
+    const { address, seconds, reason } = await readValid(ctx.req, BODY_LIMIT, newBanSchema, "the ban isn't valid");
     const subject = canonicalNetwork(address);
     if (subject === undefined) {
       const message = "an IPv4 network inside IPv6 is written as IPv4";

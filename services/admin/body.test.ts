@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import { test } from "node:test";
-import { entityTag, preconditionOf, readJson } from "./body.js";
+import { z } from "zod";
+import { InvalidConfigError } from "#config/errors.js";
+import { entityTag, preconditionOf, readJson, readValid } from "./body.js";
 import { HttpError } from "./errors.js";
 
 function request(body: string | Buffer, headers: IncomingMessage["headers"] = { "content-type": "application/json" }) {
@@ -23,6 +25,20 @@ test("what isn't JSON, isn't UTF-8 or says that it is something else is refused"
   await assert.rejects(readJson(request(Buffer.from([0x22, 0xff, 0x22])), 100), status(400));
   await assert.rejects(readJson(request("{}", {}), 100), status(415));
   await assert.rejects(readJson(request("{}", { "content-type": "text/plain" }), 100), status(415));
+});
+
+test("a body that isn't valid is refused with the path of each fault, what a default gives is there", async () => {
+  const schema = z.strictObject({ a: z.int(), b: z.boolean().default(true) });
+  assert.deepEqual(await readValid(request('{"a":1}'), 100, schema, "no"), { a: 1, b: true });
+  await assert.rejects(readValid(request('{"a":"x"}'), 100, schema, "it isn't valid"), (error) => {
+    assert.ok(error instanceof InvalidConfigError);
+    assert.match(error.message, /^it isn't valid/);
+    assert.deepEqual(
+      error.faults.map(({ path }) => path),
+      ["a"],
+    );
+    return true;
+  });
 });
 
 test("a body that is too large is refused, whether it says so or not", async () => {

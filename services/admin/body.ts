@@ -1,4 +1,6 @@
 import type { IncomingMessage } from "node:http";
+import type { z } from "zod";
+import { faultsOf, InvalidConfigError } from "#config/errors.js";
 import { monotonicMs } from "#lib/clock.js";
 import { HttpError } from "./errors.js";
 
@@ -13,6 +15,21 @@ export async function readJson(request: IncomingMessage, limit: number): Promise
   } catch {
     throw new HttpError(400, "Malformed", "the body isn't JSON in UTF-8");
   }
+}
+
+/**
+ * Reads a JSON body of at most `limit` bytes and checks it; `what` says what is wrong where it doesn't pass. Throws as
+ * `readJson`, or InvalidConfigError with the path of each fault.
+ */
+export async function readValid<Schema extends z.ZodType>(
+  request: IncomingMessage,
+  limit: number,
+  schema: Schema,
+  what: string,
+): Promise<z.output<Schema>> {
+  const result = schema.safeParse(await readJson(request, limit));
+  if (result.success) return result.data;
+  throw new InvalidConfigError(what, faultsOf(result.error));
 }
 
 /** The bytes of a JSON body, at most `limit`; may be asked for more than once. Throws HttpError 415 or 413. */

@@ -1,9 +1,8 @@
 import type Router from "@koa/router";
 import { z } from "zod";
-import { faultsOf, InvalidConfigError } from "#config/errors.js";
 import { asLongshoreError } from "#lib/errors.js";
 import { TRIAL_ACTS } from "#storage/contract.js";
-import { readJson } from "./body.js";
+import { readValid } from "./body.js";
 import type { AdminParts } from "./contract.js";
 import { HttpError } from "./errors.js";
 import type { RouteSpec } from "./route.js";
@@ -44,9 +43,8 @@ export const ROUTES_OF_STORAGE: readonly RouteSpec[] = [
 
 export function storageTrialRoutes(router: Router, { node }: AdminParts): void {
   router.post("/api/v1/storage/trial", async (ctx) => {
-    const parsed = trialSchema.safeParse(await readJson(ctx.req, BODY_LIMIT));
-    if (!parsed.success) throw new InvalidConfigError("the trial isn't valid", faultsOf(parsed.error));
-    const answer = await inTime(node.tryStorage(parsed.data.name, parsed.data.act));
+    const { name, act } = await readValid(ctx.req, BODY_LIMIT, trialSchema, "the trial isn't valid");
+    const answer = await inTime(node.tryStorage(name, act));
     ctx.body = { node: node.identity.name, ...answer };
   });
 }

@@ -1,6 +1,6 @@
 import type Router from "@koa/router";
-import { faultsOf, InvalidConfigError } from "#config/errors.js";
-import { readJson } from "./body.js";
+import { InvalidConfigError } from "#config/errors.js";
+import { readValid } from "./body.js";
 import type { AdminParts } from "./contract.js";
 import { answerPage, pageByName } from "./pages.js";
 import { recountSchema } from "./usage-spec.js";
@@ -35,9 +35,7 @@ export function usageRoutes(router: Router, { usage }: AdminParts): void {
   });
 
   router.post("/api/v1/usage/recount", async (ctx) => {
-    const parsed = recountSchema.safeParse(await readJson(ctx.req, BODY_LIMIT));
-    if (!parsed.success) throw new InvalidConfigError("the request isn't valid", faultsOf(parsed.error));
-    const { target } = parsed.data;
+    const { target } = await readValid(ctx.req, BODY_LIMIT, recountSchema, "the request isn't valid");
     if (!usage?.list().some((each) => each.target === target)) {
       const message = "no folder with a quota lies there";
       throw new InvalidConfigError("the request isn't valid", [{ path: "target", message }]);

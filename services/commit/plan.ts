@@ -27,7 +27,7 @@ function subtreesOf(effect: Effect): readonly string[] {
   return effect.kind === "rename" ? [effect.from] : [];
 }
 
-function ancestorsOf(path: string): readonly string[] {
+export function ancestorsOf(path: string): readonly string[] {
   const parts = path.split("/");
   return parts.slice(0, -1).map((_, index) => parts.slice(0, index + 1).join("/"));
 }

@@ -7,7 +7,8 @@ const about = { now: 1_000_000, tookMs: 7 };
 const counted = { ...NO_USAGE, bytes: 100, added: 500, removed: 400, counts: 3 };
 
 test("with nothing beside the walk, the walk is right", () => {
-  const usage = corrected({ before: counted, after: { ...counted, due: true }, walked: 60, ...about });
+  const asked = { ...counted, due: true };
+  const usage = corrected({ before: asked, after: asked, walked: 60, ...about });
   assert.deepEqual(usage, { ...counted, bytes: 60, exact: true, counts: 4, countedAt: 1_000_000, tookMs: 7 });
 });
 
@@ -27,6 +28,10 @@ test("files that moved beside the walk: nothing can be said, but of a first coun
   assert.equal(corrected({ before: counted, after, walked: 7, ...about }).bytes, 100);
   const first = { ...NO_USAGE, moves: 1 };
   assert.equal(corrected({ before: NO_USAGE, after: first, walked: 7, ...about }).bytes, 7);
+});
+
+test("a count that is asked for beside the walk is still owed after it", () => {
+  assert.equal(corrected({ before: counted, after: { ...counted, due: true }, walked: 60, ...about }).due, true);
 });
 
 test("a new place is counted at once, again soon, then hourly; on demand sooner, and a long walk seldom", () => {

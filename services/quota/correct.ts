@@ -47,6 +47,8 @@ export function corrected({ before, after, walked, now, tookMs }: Count): Usage 
   // a file that moved beside the walk was seen twice or never: nothing can be said, but for a first count
   const keep = moved > 0 && after.counts > 0;
   const bytes = keep ? after.bytes : Math.min(highest, Math.max(lowest, after.bytes));
-  const { due: _, ...rest } = after;
-  return { ...rest, bytes, exact, counts: after.counts + 1, countedAt: now, tookMs };
+  const { due, ...rest } = after;
+  // asked for beside the walk, which may have passed by then what it was asked for
+  const again = due === true && before.due !== true ? { due } : {};
+  return { ...rest, ...again, bytes, exact, counts: after.counts + 1, countedAt: now, tookMs };
 }

@@ -60,7 +60,9 @@ async function changesOf(
     case "rename": {
       const from = placesAbove(places, effect.from);
       const moved = await find(effect.from);
-      const inside = moved?.type === "directory" ? [...holdsPlace(places, effect.from)] : [];
+      // places that leave with it, and such that come with it
+      const inside =
+        moved?.type === "directory" ? [effect.from, effect.path].flatMap((path) => holdsPlace(places, path)) : [];
       const touched = new Set([...from, ...to, ...inside]);
       if (touched.size === 0) return [];
       if (moved?.type === "directory") {

@@ -1,3 +1,4 @@
+import { ancestorsOf } from "#commit/plan.js";
 import { NO_USAGE, parseUsage, type Usage } from "#commit/usage.js";
 import type { ConfigView } from "#config/contract.js";
 import { follow } from "#config/follow.js";
@@ -137,9 +138,14 @@ async function settled(
   target: string,
   { coordination, store, signal }: { coordination: Coordination; store: Store; signal: AbortSignal },
 ): Promise<void> {
+  // a directory above it, or it itself, may be on its way, too
+  const above = [target, ...ancestorsOf(target)].map((path) => keys.name(store.name, path));
   const claims = async () => {
-    const { entries } = await coordination.list(keys.namesBelow(store.name, target), { limit: PAGE });
-    return entries.map(({ value }) => value);
+    const [{ entries }, ...held] = await Promise.all([
+      coordination.list(keys.namesBelow(store.name, target), { limit: PAGE }),
+      ...above.map((key) => coordination.get(key)),
+    ]);
+    return [...entries, ...held].flatMap((entry) => entry?.value ?? []);
   };
   const waiting = new Set(await claims());
   const until = monotonicMs() + SETTLE_MS;

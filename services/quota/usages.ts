@@ -45,7 +45,8 @@ export function createUsages(options: { readonly coordination: Coordination; rea
   const prefix = keys.usagePrefix("main");
   let known: ReadonlyMap<string, Usage> = new Map();
   let follower: Follower | undefined;
-  const asked = new Map<string, number>();
+  /** When a recount was asked for last, and how many there had been as was known then. */
+  const asked = new Map<string, { readonly at: number; readonly counts: number }>();
 
   const ask = async (target: string) => {
     const key = keys.usage("main", target);
@@ -111,9 +112,12 @@ export function createUsages(options: { readonly coordination: Coordination; rea
     },
     askRecount(target) {
       const now = monotonicMs();
-      if ((asked.get(target) ?? Number.NEGATIVE_INFINITY) > now - ASK_MS) return;
+      const counts = known.get(target)?.counts ?? 0;
+      const before = asked.get(target);
+      // A count that came since answered what was asked before it, not what went past the site after it.
+      if (before !== undefined && before.at > now - ASK_MS && before.counts === counts) return;
       if (asked.size > 10_000) asked.clear();
-      asked.set(target, now);
+      asked.set(target, { at: now, counts });
       ask(target).catch((error: unknown) => logger.debug("a recount can't be asked for", { error: String(error) }));
     },
   };

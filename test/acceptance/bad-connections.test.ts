@@ -33,8 +33,11 @@ describe("bad connections", () => {
     bystander = await Bystander.start(partner, 0);
   });
   after(async () => {
-    await bystander?.stop();
-    await site?.stop();
+    try {
+      await bystander?.stop();
+    } finally {
+      await site?.stop();
+    }
   });
 
   const connect = (options: { localAddress?: string; port?: number } = {}) =>

@@ -24,8 +24,11 @@ describe("bad packets", () => {
     bystander = await Bystander.start(await Partner.add(site, "calm"), 0);
   });
   after(async () => {
-    await bystander?.stop();
-    await site?.stop();
+    try {
+      await bystander?.stop();
+    } finally {
+      await site?.stop();
+    }
   });
 
   const pid = () => site.pid(0);

@@ -31,8 +31,11 @@ describe("odd clients", () => {
     bystander = await Bystander.start(await Partner.add(site, "calm"), 0);
   });
   after(async () => {
-    await bystander?.stop();
-    await site?.stop();
+    try {
+      await bystander?.stop();
+    } finally {
+      await site?.stop();
+    }
   });
 
   const put = Open.W | Open.C | Open.T;

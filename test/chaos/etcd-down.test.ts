@@ -1,14 +1,12 @@
 import assert from "node:assert/strict";
-import { rmSync } from "node:fs";
-import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { keepAwake } from "../cluster/fixture.js";
-import { GuardedSite, settingsOf } from "../cluster/guarded-site.js";
-import { bytes, sha256, sha256OfFileSync, writeContent } from "../support/clients/content.js";
+import { GuardedSite } from "../cluster/guarded-site.js";
+import { bytes, writeContent } from "../support/clients/content.js";
 import { ensureClients } from "../support/clients/install.js";
 import { Ledger } from "../support/clients/ledger.js";
 import { sftp } from "../support/clients/openssh.js";
-import { Partner, type PartnerSite } from "../support/clients/partner.js";
+import { Partner } from "../support/clients/partner.js";
 import { type Outcome, report, tell, until } from "../support/clients/run.js";
 import { SteadyClients } from "../support/clients/steady-clients.js";
 import { leftInStore } from "../support/clients/store-residue.js";
@@ -43,16 +41,8 @@ describe("etcd down for a minute under load", () => {
     ensureClients("sftp", "ssh-keygen");
     site = await GuardedSite.start({ members: 3 });
     await site.settings({ cutOffGraceSeconds: GRACE_S });
-    const door: PartnerSite = {
-      endpoints: () => ({
-        sftp: { host: "127.0.0.1", port: site.port },
-        storage: { path: join(site.site.directory, "storage") },
-      }),
-      node: (index) => ({ sftpPort: settingsOf(site.node(index)).sftp.port }),
-      addAccount: (name, account) => site.account(name, { ...account }),
-    };
-    partner = await Partner.add(door, "steady");
-    const onlooker = await Partner.add(door, "onlooker", { home: partner.home });
+    partner = await Partner.add(site.door, "steady");
+    const onlooker = await Partner.add(site.door, "onlooker", { home: partner.home });
     watcher = new Watcher((turn) => onlooker.rawOn(turn % 3, { replyMs: 20_000 }));
     const session = await partner.raw();
     await session.put("/kept", KEPT);
@@ -64,19 +54,9 @@ describe("etcd down for a minute under load", () => {
     uploading = false;
     await clients.stop();
     await watcher?.stop();
-    await traffic?.stop();
+    await traffic?.abandon();
     await site?.stop();
   });
-
-  function downloads(name: string): void {
-    const sum = sha256(KEPT);
-    clients.add(name, async () => {
-      const outcome = await sftp(partner, [`get kept ${name}`, "ls -l"]);
-      if (outcome.code === 0) assert.equal(sha256OfFileSync(partner.local(name)), sum);
-      rmSync(partner.local(name), { force: true });
-      return outcome;
-    });
-  }
 
   const states = () =>
     Promise.all([0, 1, 2].map(async (index) => String((await site.node(index).ask("/health/ready")).body.state)));
@@ -84,8 +64,9 @@ describe("etcd down for a minute under load", () => {
   test("logins and downloads don't notice; uploads end in time; all is well within 5 s of its return", {
     timeout: OUTAGE_MS + 240_000,
   }, async () => {
-    downloads("down-1");
-    downloads("down-2");
+    const file = { path: "/kept", content: KEPT, also: ["ls -l"] };
+    clients.addDownload(partner, "down-1", file);
+    clients.addDownload(partner, "down-2", file);
     clients.add("password", async () => {
       const session = await partner.rawByPassword();
       assert.ok((await session.get("/kept")).equals(KEPT));

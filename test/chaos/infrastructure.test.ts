@@ -1,14 +1,12 @@
 import assert from "node:assert/strict";
-import { rmSync } from "node:fs";
-import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { keepAwake } from "../cluster/fixture.js";
-import { GuardedSite, settingsOf } from "../cluster/guarded-site.js";
-import { bytes, sha256, sha256OfFileSync, writeContent } from "../support/clients/content.js";
+import { GuardedSite } from "../cluster/guarded-site.js";
+import { bytes, writeContent } from "../support/clients/content.js";
 import { ensureClients } from "../support/clients/install.js";
 import { Ledger } from "../support/clients/ledger.js";
 import { sftp } from "../support/clients/openssh.js";
-import { Partner, type PartnerSite } from "../support/clients/partner.js";
+import { Partner } from "../support/clients/partner.js";
 import { report, until } from "../support/clients/run.js";
 import { SteadyClients } from "../support/clients/steady-clients.js";
 import { leftInStore } from "../support/clients/store-residue.js";
@@ -27,21 +25,15 @@ describe("shaken ground", () => {
   let partner: Partner;
   let onlooker: Partner;
   let clients: SteadyClients;
+  let traffic: Traffic | undefined;
+  let watcher: Watcher | undefined;
 
   keepAwake();
   before(async () => {
     ensureClients("sftp", "ssh-keygen");
     site = await GuardedSite.start({ members: 3 });
-    const door: PartnerSite = {
-      endpoints: () => ({
-        sftp: { host: "127.0.0.1", port: site.port },
-        storage: { path: join(site.site.directory, "storage") },
-      }),
-      node: (index) => ({ sftpPort: settingsOf(site.node(index)).sftp.port }),
-      addAccount: (name, account) => site.account(name, { ...account }),
-    };
-    partner = await Partner.add(door, "steady");
-    onlooker = await Partner.add(door, "onlooker", { home: partner.home });
+    partner = await Partner.add(site.door, "steady");
+    onlooker = await Partner.add(site.door, "onlooker", { home: partner.home });
     const session = await partner.raw();
     await session.put("/kept", KEPT);
     await session.mkdir("/traffic");
@@ -50,52 +42,48 @@ describe("shaken ground", () => {
   beforeEach(() => {
     clients = new SteadyClients();
   });
-  afterEach(() => clients.stop());
+  afterEach(async () => {
+    await clients.stop();
+    await traffic?.abandon();
+    await watcher?.stop();
+  });
   after(async () => {
     await site?.stop();
   });
 
-  function downloads(name: string): void {
-    const sum = sha256(KEPT);
-    clients.add(name, async () => {
-      const outcome = await sftp(partner, [`get kept ${name}`]);
-      if (outcome.code === 0) assert.equal(sha256OfFileSync(partner.local(name)), sum);
-      rmSync(partner.local(name), { force: true });
-      return outcome;
-    });
-  }
+  const downloads = (name: string) => clients.addDownload(partner, name, { path: "/kept", content: KEPT });
 
   test("etcd's leader is killed every 5 s: nobody's login or download fails, and no acknowledged file is lost", {
     timeout: LEADERS * 40_000 + 60_000,
   }, async () => {
     const ledger = new Ledger();
-    const watcher = new Watcher((turn) => onlooker.rawOn(turn % 3, { replyMs: 20_000 }));
-    const traffic = new Traffic({ partner, ports: [site.port], ledger, watcher, directory: "/traffic" });
-    try {
-      downloads("down-1");
-      downloads("down-2");
-      await until("all are at work", () => clients.count >= 2 && traffic.files >= 2);
-      for (let kill = 0; kill < LEADERS; kill++) {
-        const begun = performance.now();
-        const files = traffic.files;
-        const leader = await until("a leader", () => site.etcd.leader(), { deadlineMs: 20_000, everyMs: 200 });
-        await leader.kill();
-        await until("uploads go on under the next leader", () => traffic.files > files, { deadlineMs: 20_000 });
-        await leader.restart();
-        await until("5 s are over", () => performance.now() - begun > EVERY_MS);
-      }
-    } finally {
-      await traffic.stop();
-      await watcher.stop();
-      await clients.stop();
+    const onlooking = new Watcher((turn) => onlooker.rawOn(turn % 3, { replyMs: 20_000 }));
+    watcher = onlooking;
+    const sender = new Traffic({ partner, ports: [site.port], ledger, watcher, directory: "/traffic" });
+    traffic = sender;
+    downloads("down-1");
+    downloads("down-2");
+    await until("all are at work", () => clients.count >= 2 && sender.files >= 2);
+    for (let kill = 0; kill < LEADERS; kill++) {
+      const begun = performance.now();
+      const leader = await until("a leader", () => site.etcd.leader(), { deadlineMs: 20_000, everyMs: 200 });
+      await leader.kill();
+      // One more may have been committed by the one that was killed.
+      const files = sender.files + 1;
+      await until("uploads go on under the next leader", () => sender.files > files, { deadlineMs: 20_000 });
+      await leader.restart();
+      await until("5 s are over", () => performance.now() - begun > EVERY_MS);
     }
+    await sender.stop();
+    await onlooking.stop();
+    await clients.stop();
     report(
-      `etcd's leader killed ${LEADERS} times: ${traffic.files} files sent, resumed ${traffic.resumed} times; ` +
+      `etcd's leader killed ${LEADERS} times: ${sender.files} files sent, resumed ${sender.resumed} times; ` +
         `${clients.failures.length} of ${clients.count} downloads failed`,
     );
     assert.deepEqual(clients.failures, []);
-    assert.deepEqual(traffic.lost, []);
-    watcher.sawOnlyWholeFiles();
+    assert.deepEqual(sender.lost, []);
+    onlooking.sawOnlyWholeFiles();
     const session = await partner.raw();
     await ledger.checkAll(session);
     await session.end();

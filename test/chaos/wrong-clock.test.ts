@@ -143,7 +143,7 @@ describe("a node with a clock an hour off", () => {
         screen.stdout,
         new RegExp(`${off.name}: its clock is \\d+ s ${way === "ahead" ? "ahead of" : "behind"}`),
       );
-      assert.match(off.process.output, /this node's clock isn't the site's/);
+      await until("it says so itself", () => /this node's clock isn't the site's/.test(off.process.output));
       await until("it is on the record", async () => {
         const found = await longshore(["audit", "search", "--dir", site.directory, "--kind", "state", "-o", "json"]);
         return found.stdout.includes('"what":"clock"') || /"what": "clock"/.test(found.stdout);
@@ -213,7 +213,7 @@ describe("a node with a clock an hour off", () => {
 
   test("the clock is right again: it is said once, nothing is left of it, and the audit log verifies", async () => {
     await setClock(0);
-    assert.match(off.process.output, /this node's clock is the site's again/);
+    await until("it says so", () => /this node's clock is the site's again/.test(off.process.output));
     const session = await partner.rawAt(off.sftpPort);
     await session.put("/afterwards", CONTENT);
     await session.end();

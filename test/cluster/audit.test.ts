@@ -167,13 +167,20 @@ describe("the audit log of a site", () => {
     const { what, outcome, path, details } = refused as AuditRecord;
     assert.deepEqual([what, outcome, path, details?.code], ["mkdir", "refused", "/not-mine", "permission-denied"]);
 
-    for (let i = 0; i < 30; i += 1) {
-      const headers = { authorization: "Bearer guessed" };
-      assert.equal((await site.adminFetch("/api/v1/accounts", { node: 1, headers })).status, 401);
+    const guess = async (path: string): Promise<AuditRecord[]> => {
+      for (let i = 0; i < 30; i += 1) {
+        const headers = { authorization: "Bearer guessed" };
+        assert.equal((await site.adminFetch(path, { node: 1, headers })).status, 401);
+      }
+      const records = await found({ kind: "admin", path, node: site.node(1).name }, 20);
+      return records.filter((record) => record.outcome === "denied");
+    };
+    let denied = await guess("/api/v1/accounts");
+    if (denied.length > 20) {
+      // The node's minute ended meanwhile, and it began to count anew. A minute later it has just done so.
+      await new Promise((resolve) => setTimeout(resolve, 60_000));
+      denied = await guess("/api/v1/groups");
     }
-    const denied = (await found({ kind: "admin", path: "/api/v1/accounts", node: site.node(1).name }, 20)).filter(
-      (record) => record.outcome === "denied",
-    );
     assert.equal(denied.length, 20, "the others of this minute are one record");
     assert.equal(denied[0]?.details?.reason, "unknown");
   });
@@ -181,8 +188,11 @@ describe("the audit log of a site", () => {
   test("newest lines of a dead node that somebody cuts off show, by the store's anchor", async () => {
     const node = await ExtraNode.start(site);
     const anchored = async () => {
-      const { anchors } = (await site.admin("/api/v1/audit/anchors")) as { anchors: Record<string, { node: string }> };
-      return Object.entries(anchors).find(([, anchor]) => anchor.node === node.name)?.[0];
+      const { anchors } = (await site.admin("/api/v1/audit/anchors")) as {
+        anchors: Record<string, { node: string; seq: number }>;
+      };
+      // Past the one line that is left below.
+      return Object.entries(anchors).find(([, { node: name, seq }]) => name === node.name && seq > 1)?.[0];
     };
     const chain = (await until("its anchor is in the store", anchored, { deadlineMs: 20_000 })) as unknown as string;
     await node.kill();

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import ssh2 from "ssh2";
 import { renderEndSessions } from "#balancer/end-sessions.js";
 import { renderBalancer } from "#balancer/template.js";
+import type { PartnerSite } from "../support/clients/partner.js";
 import { RawSftp } from "../support/clients/raw-sftp.js";
 import { type EtcdCluster, type StartEtcdOptions, startEtcd } from "../support/etcd.js";
 import { ensurePackages } from "../support/packages.js";
@@ -74,6 +75,18 @@ export class GuardedSite {
     await Promise.all(this.nodes.map((node) => node.process.kill()));
     await this.etcd.stop();
     this.site.remove();
+  }
+
+  /** For partners: through HAProxy, as everybody. */
+  get door(): PartnerSite {
+    return {
+      endpoints: () => ({
+        sftp: { host: "127.0.0.1", port: this.port },
+        storage: { path: join(this.site.directory, "storage") },
+      }),
+      node: (index) => ({ sftpPort: settingsOf(this.node(index)).sftp.port }),
+      addAccount: (name, account) => this.account(name, { ...account }),
+    };
   }
 
   node(index: number): Node {

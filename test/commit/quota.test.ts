@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { NO_USAGE, parseUsage, type Usage } from "#commit/usage.js";
 import type { ConfigView, Snapshot } from "#config/contract.js";
 import { accountSchema, siteSchema } from "#config/schema.js";
@@ -183,6 +184,23 @@ test("many uploads from both nodes into one folder: the counter is what lies the
   assert.equal(ends.filter(({ status }) => status === "fulfilled").length, 33, "33 files of 3 bytes go into 100");
   assert.equal((await usage(world)).bytes, 99);
   assert.equal((await one.store.measure("shared/in", end)).bytes, 99);
+});
+
+test("a directory above the place that is on its way: the count waits until it has come", async (t) => {
+  const { world, one, end } = await opened(t);
+  const { coordination } = world;
+  const usage = { put: keys.usage("main", "shared/in"), value: JSON.stringify(NO_USAGE) };
+  const claim = keys.name("main", "shared");
+  await coordination.transact({ compare: [], apply: [usage, { put: claim, value: "a rename" }] });
+  await writeFile(join(world.root, "shared/in/a"), "12345");
+  let done = false;
+  const counting = recount("shared/in", { coordination, store: one.store, signal: end }).finally(() => {
+    done = true;
+  });
+  await sleep(200);
+  assert.equal(done, false);
+  await coordination.transact({ compare: [], apply: [{ delete: claim }] });
+  assert.equal((await counting)?.usage.bytes, 5);
 });
 
 test("files that come and go past the site: a recount puts the counter right, an unmetered counter goes", async (t) => {

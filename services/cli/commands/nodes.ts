@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { z } from "zod";
+import { monotonicMs } from "#lib/clock.js";
 import { askAdmin, askAll } from "../admin-client.js";
 import { CliError, EXIT } from "../errors.js";
 import { columns, json } from "../output.js";
@@ -8,6 +9,8 @@ import { until } from "../wait.js";
 import { answerAs, type ClientOptions, withSite } from "./shared.js";
 
 const WAIT_STEP_MS = 500;
+/** A balancer hears of the wish a quarter of a second after the node, and the node tells its load once a second. */
+const QUIET_MS = 2_000;
 const loadSchema = z.looseObject({ sessions: z.number().default(0), transfers: z.number().default(0) }).prefault({});
 
 /** What the commands need of a node; whatever else it says is passed on. */
@@ -49,6 +52,7 @@ interface DrainOptions extends ClientOptions {
 /** Sessions without a transfer don't count: their partners come back elsewhere when the node stops. */
 async function untilIdle(nameOrId: string, options: DrainOptions): Promise<void> {
   let said: string | undefined;
+  let quietSince: number | undefined;
   const isIdle = async () => {
     const node = (await listNodes(options)).find(({ id, name }) => id === nameOrId || name === nameOrId);
     // One that is down has nothing left to end.
@@ -59,7 +63,9 @@ async function untilIdle(nameOrId: string, options: DrainOptions): Promise<void>
       node.state === "draining" ? `${transfers} transfers, ${sessions} sessions left` : `the node is ${node.state}`;
     if (words !== said) process.stderr.write(`${nameOrId}: ${words}\n`);
     said = words;
-    return node.state === "draining" && transfers === 0;
+    // Not the first instant without one: a session may just be on its way from the balancer.
+    quietSince = node.state === "draining" && transfers === 0 ? (quietSince ?? monotonicMs()) : undefined;
+    return quietSince !== undefined && monotonicMs() - quietSince >= QUIET_MS;
   };
   if (await until(isIdle, { timeoutMs: options.timeout * 1_000, everyMs: WAIT_STEP_MS })) return;
   const next = "it goes on draining: wait again, or end what is left with `longshore session kill`";

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
-/** `site set` and `active switch` against an admin API that is made up: what they ask for, and what they say. */
+/** `site set`, `active switch` and `node drain` against an admin API that is made up: what they ask for, and what they say. */
 
 const CLI = fileURLToPath(new URL("../main.js", import.meta.url));
 
@@ -116,6 +116,19 @@ test("active switch --wait ends when the new one serves and the former one has n
   });
   assert.deepEqual(asked[0]?.body, { to: "b", dryRun: false });
   assert.equal(looks, 3);
+});
+
+test("node drain --wait: a transfer that comes from the balancer right after the wish is waited for", async (t) => {
+  const transfers = [0, 1, 1];
+  let ended = false;
+  const { run } = await api(t, ({ method }) => {
+    if (method === "POST") return { body: { id: "a", wish: "drain" } };
+    const now = transfers.shift() ?? 0;
+    ended = transfers.length === 0 && now === 0;
+    return { body: { nodes: [{ id: "a", name: "a", state: "draining", load: { sessions: now, transfers: now } }] } };
+  });
+  assert.equal((await run("node", "drain", "a", "--wait")).code, 0);
+  assert.ok(ended, "it was told idle at the first look");
 });
 
 test("active switch: what the API refuses is a conflict; time that is up while transfers run is none", async (t) => {

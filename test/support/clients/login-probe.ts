@@ -17,6 +17,7 @@ export class LoginProbe {
   readonly #times: { begun: number; ms: number }[] = [];
   readonly #lanes: Promise<void>[];
   #stopped = false;
+  #abandoned = false;
 
   /** `login` is one try; `turn` counts a partner's own tries from 0, so that it can go to another address. */
   constructor(login: (turn: number, deadlineMs: number) => Promise<RawSftp>) {
@@ -33,6 +34,7 @@ export class LoginProbe {
           await session.end();
           break;
         }
+        if (this.#abandoned) return;
         if (this.#stopped && performance.now() - begun > 60_000) throw new Error("no login worked within 60 s");
         await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
       }
@@ -56,5 +58,12 @@ export class LoginProbe {
       medianMs: times[Math.floor(times.length / 2)] ?? Number.NaN,
       worstMs: times.at(-1) ?? Number.NaN,
     };
+  }
+
+  /** For the end of a test, which may have failed and left a site that lets nobody in. Never rejects. */
+  async abandon(): Promise<void> {
+    this.#abandoned = true;
+    this.#stopped = true;
+    await Promise.allSettled(this.#lanes);
   }
 }

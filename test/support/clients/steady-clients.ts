@@ -1,3 +1,8 @@
+import assert from "node:assert/strict";
+import { rmSync } from "node:fs";
+import { sha256, sha256OfFileSync } from "./content.js";
+import { type OpensshOptions, sftp } from "./openssh.js";
+import type { Partner } from "./partner.js";
 import { type Outcome, tell } from "./run.js";
 
 /** How long a client that failed waits before its next run: a site that is down isn't asked a thousand times a second. */
@@ -24,6 +29,22 @@ export class SteadyClients {
   add(name: string, once: (turn: number) => Promise<Outcome | undefined>): void {
     this.#runs.set(name, { runs: 0, longestMs: 0 });
     this.#lanes.push(this.#lane(name, once));
+  }
+
+  /** OpenSSH's sftp that logs in, fetches this file and compares it; `also`: what else it does in that session. */
+  addDownload(
+    partner: Partner,
+    name: string,
+    file: { readonly path: string; readonly content: Buffer; readonly also?: readonly string[] },
+    options: OpensshOptions = {},
+  ): void {
+    const sum = sha256(file.content);
+    this.add(name, async () => {
+      const outcome = await sftp(partner, [`get ${file.path} ${name}`, ...(file.also ?? [])], options);
+      if (outcome.code === 0) assert.equal(sha256OfFileSync(partner.local(name)), sum);
+      rmSync(partner.local(name), { force: true });
+      return outcome;
+    });
   }
 
   /** What failed so far, with all that the client said. */

@@ -6,6 +6,8 @@ import type { Watcher } from "./watcher.js";
 
 const PIECE = 32_768;
 const PAUSE_MS = 250;
+/** A site that is well takes the file in hand within this. */
+const LAST_FILE_MS = 60_000;
 
 export interface TrafficOptions {
   readonly partner: Partner;
@@ -24,7 +26,9 @@ export interface TrafficOptions {
 export class Traffic {
   #files = 0;
   #resumed = 0;
-  #stopped = false;
+  /** When it was stopped (performance.now()). */
+  #stoppedAt: number | undefined;
+  #abandoned = false;
   #turn = 0;
   readonly #lost: string[] = [];
   readonly #sending: Promise<void>;
@@ -46,16 +50,22 @@ export class Traffic {
     return this.#lost;
   }
 
-  /** Resolves once the file in hand is sent. Idempotent. */
+  /** Resolves once the file in hand is sent; rejects where no node takes it within a minute. Idempotent. */
   async stop(): Promise<void> {
-    this.#stopped = true;
+    this.#stoppedAt ??= performance.now();
     await this.#sending;
+  }
+
+  /** Gives up the file in hand: for the end of a test, which may have failed and left a site that takes none. Never rejects. */
+  async abandon(): Promise<void> {
+    this.#abandoned = true;
+    await this.stop().catch(() => undefined);
   }
 
   async #send(): Promise<void> {
     const { ledger, watcher, directory } = this.options;
     let session: RawSftp | undefined;
-    for (let index = 0; !this.#stopped; index++) {
+    for (let index = 0; this.#stoppedAt === undefined; index++) {
       const path = `${directory}/${index}`;
       const content = bytes(60_000 + ((index * 37_123) % 250_000), path);
       watcher.allow(path, content);
@@ -68,8 +78,12 @@ export class Traffic {
           session = session === undefined || session.isGone ? await this.#login() : session;
           if (tries > 0) this.#resumed++;
           if (await this.#sendFile(session, path, content, tries === 0, acknowledged, count)) break;
-        } catch {
+        } catch (error) {
           // A lost connection, a full storage, a site without quorum: this partner just goes on.
+          if (this.#abandoned || performance.now() - (this.#stoppedAt ?? Number.POSITIVE_INFINITY) > LAST_FILE_MS) {
+            await session?.end();
+            throw new Error(`${path} couldn't be sent`, { cause: error });
+          }
           if (session !== undefined && !session.isGone && tries % 4 === 3) await session.end();
           await new Promise((resolve) => setTimeout(resolve, 100));
         }
