@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { report } from "../../support/clients/run.js";
-import { Lab, type PlaybookOutcome } from "../../support/machines.js";
+import { Lab } from "../../support/machines.js";
 import { told } from "../../support/machines-plan.js";
 
 /** The playbook `preflight` against machines, each with faults of its own. */
