@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { describe, test } from "node:test";
@@ -87,6 +88,25 @@ describe("the playbooks as they are written", () => {
     const switching = read("roles/upgrade/tasks/switch.yml").find(({ name }) => name === "Switch");
     assert.equal(switching?.check_mode, false);
     assert.match(JSON.stringify(switching), /\['--dry-run'\] if ansible_check_mode/);
+  });
+
+  test("the next balancer is restarted only when keepalived would give the addresses to this one", () => {
+    const vars = parse(readFileSync(join(ANSIBLE, "roles/balancer/vars/main.yml"), "utf8")) as Written;
+    const checks = readFileSync(join(ANSIBLE, "roles/balancer/templates/keepalived.conf.j2"), "utf8");
+    for (const option of ["interval", "rise"]) {
+      assert.match(checks, new RegExp(`^  ${option} {{ longshore_balancer_check_${option} }}$`, "m"));
+      assert.equal(typeof vars[`longshore_balancer_check_${option}`], "number");
+    }
+    const last = read("roles/balancer/tasks/restart.yml").at(-1);
+    const { argv = [] } = (last?.["ansible.builtin.command"] ?? {}) as { argv?: string[] };
+    assert.deepEqual(argv.slice(3, 6), [
+      "/usr/local/lib/longshore/balancer-health",
+      "{{ longshore_balancer_check_rise + 1 }}",
+      "{{ longshore_balancer_check_interval }}",
+    ]);
+    // As many checks as it is told, each must succeed.
+    const exits = (check: string) => spawnSync("bash", ["-ec", argv[2] ?? "", check, "3", "0", "1"]).status;
+    assert.deepEqual([exits("/bin/true"), exits("/bin/false")], [0, 1]);
   });
 
   test("systemd never gives a service up", () => {
