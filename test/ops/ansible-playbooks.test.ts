@@ -109,6 +109,21 @@ describe("the playbooks as they are written", () => {
     assert.deepEqual([exits("/bin/true"), exits("/bin/false")], [0, 1]);
   });
 
+  test("keepalived is reloaded by what it has read, so that a run that was interrupted is picked up", () => {
+    const tasks = read("roles/balancer/tasks/keepalived.yml");
+    assert.deepEqual(
+      tasks.filter((task) => "notify" in task).map(({ name }) => name),
+      [],
+    );
+    const conditions = JSON.stringify(tasks.find(({ name }) => name === "Reload keepalived")?.when);
+    assert.match(conditions, /longshore_balancer_keepalived_loaded\.rc != 0/);
+    const [, noted] = /sha256sum ([^ ]*) >(\S+)'/.exec(
+      readFileSync(join(ANSIBLE, "roles/balancer/files/keepalived.service.d/longshore.conf"), "utf8"),
+    ) ?? ["", ""];
+    const written = tasks.find(({ name }) => name === "Configure keepalived")?.["ansible.builtin.template"];
+    assert.equal((written as Written | undefined)?.dest, noted);
+  });
+
   test("systemd never gives a service up", () => {
     const units = readdirSync(ANSIBLE, { recursive: true, encoding: "utf8" })
       .filter((path) => path.endsWith(".service.j2"))
