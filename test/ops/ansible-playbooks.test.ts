@@ -124,6 +124,17 @@ describe("the playbooks as they are written", () => {
     assert.equal((written as Written | undefined)?.dest, noted);
   });
 
+  test("nobody trusts an old authority before it is put away, whoever began the change", () => {
+    const steps = read("playbooks/rotate_certificates.yml");
+    const at = (name: string) => steps.findIndex((step) => step.name === name);
+    assert.match(String(steps[at("Have nobody trust the old authority")]?.when), /ca-leaving\.pem'\) is file$/);
+    assert.ok(at("Let go of the old authority") < at("Have nobody trust the old authority"));
+    assert.equal(at("Put the old authority away"), steps.length - 1);
+    assert.ok(at("Have nobody trust the old authority") < at("Put the old authority away"));
+    // A host's own file has the authority, and the one that comes or goes; not one that leaves.
+    assert.doesNotMatch(readFileSync(join(ANSIBLE, "roles/certificates/vars/main.yml"), "utf8"), /ca-leaving/);
+  });
+
   test("systemd never gives a service up", () => {
     const units = readdirSync(ANSIBLE, { recursive: true, encoding: "utf8" })
       .filter((path) => path.endsWith(".service.j2"))

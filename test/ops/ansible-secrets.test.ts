@@ -104,6 +104,23 @@ describe("the secrets of a site on its controller", () => {
     assert.ok(new X509Certificate(read("n1", "admin.pem")).verify(new X509Certificate(next).publicKey));
   });
 
+  test("an old authority that hosts may still trust stays in sight until no host does", async () => {
+    await site();
+    const old = read("ca.pem");
+    await changes(["next", directory, "Longshore test 2", "3650"]);
+    await changes(["promote", directory]);
+    assert.equal((await changes(["leave", directory])).length, 1);
+    // As when the run was cut off here: the next one finishes this change and begins no other.
+    assert.deepEqual(await changes(["next", directory, "Longshore test 3", "3650"]), []);
+    for (const step of ["promote", "leave"]) assert.deepEqual(await changes([step, directory]), []);
+    assert.equal(read("ca-leaving.pem"), old);
+    assert.equal((await changes(["left", directory])).length, 1);
+    assert.deepEqual(await changes(["left", directory]), []);
+    const [kept = ""] = readdirSync(directory).filter((name) => name.startsWith("ca-until-"));
+    assert.equal(read(kept), old);
+    assert.equal((await changes(["next", directory, "Longshore test 3", "3650"])).length, 1);
+  });
+
   test("the cluster key's file opens everything at each step of a change", async () => {
     await site();
     const [old = ""] = read("cluster-key").split("\n");
