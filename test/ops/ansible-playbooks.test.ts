@@ -148,6 +148,12 @@ describe("the playbooks as they are written", () => {
     );
   });
 
+  test("a node that is taken out leaves nothing behind that an upgrade has kept", () => {
+    const vars = parse(readFileSync(join(ANSIBLE, "roles/upgrade/vars/main.yml"), "utf8")) as Written;
+    const removed = read("roles/node/tasks/remove.yml").flatMap(({ loop = [] }) => loop as string[]);
+    assert.ok(removed.includes(String(vars.longshore_upgrade_kept)), removed.join("\n"));
+  });
+
   test("uninstall knows every directory of data that a role makes", () => {
     const dirs = (text: string) => new Set(text.match(/\/var\/lib\/longshore[a-z-]*/g));
     const made = readdirSync(join(ANSIBLE, "roles"), { recursive: true, encoding: "utf8" })
