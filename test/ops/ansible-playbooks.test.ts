@@ -148,6 +148,14 @@ describe("the playbooks as they are written", () => {
     );
   });
 
+  test("a change of secrets is over on the controller only after every node has taken it", () => {
+    const steps = flattened(read("playbooks/rotate_secrets.yml")).map((task) => JSON.stringify(task));
+    const at = (text: string) => steps.findIndex((step) => step.includes(text));
+    assert.ok(at('"key-drop"') >= 0 && at('"key-drop"') < at('"key-done"'));
+    assert.ok(at('"new-token"') >= 0 && at('"new-token"') < at('"Restart the node"'));
+    assert.ok(at('"Restart the node"') < at('"token-done"'));
+  });
+
   test("a node that is taken out leaves nothing behind that an upgrade has kept", () => {
     const vars = parse(readFileSync(join(ANSIBLE, "roles/upgrade/vars/main.yml"), "utf8")) as Written;
     const removed = read("roles/node/tasks/remove.yml").flatMap(({ loop = [] }) => loop as string[]);

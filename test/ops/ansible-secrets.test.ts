@@ -134,8 +134,10 @@ describe("the secrets of a site on its controller", () => {
       await changes(["key-swap", directory]);
       assert.equal(read("cluster-key"), `${fresh}\n${old}\n`);
     }
-    await changes(["key-drop", directory]);
+    assert.equal((await changes(["key-drop", directory])).length, 1);
     assert.equal(read("cluster-key"), `${fresh}\n`);
+    assert.equal((await changes(["key-done", directory])).length, 1);
+    assert.deepEqual(await changes(["key-done", directory]), []);
     const kept = readdirSync(directory).filter((name) => name.startsWith("cluster-key.until-"));
     assert.equal(kept.length, 1);
     assert.equal(read(kept[0] ?? "").trim(), old);
@@ -148,6 +150,39 @@ describe("the secrets of a site on its controller", () => {
     const [fresh] = read("cluster-key").split("\n");
     for (const step of ["key-add", "key-swap", "key-drop"]) await changes([step, directory]);
     assert.equal(read("cluster-key"), `${fresh}\n`);
+  });
+
+  test("a change that was cut off before every node had forgotten the old key is finished with the same two keys", async () => {
+    await site();
+    const [old] = read("cluster-key").split("\n");
+    for (const step of ["key-add", "key-swap", "key-drop"]) await changes([step, directory]);
+    const [fresh] = read("cluster-key").split("\n");
+    for (const step of ["key-add", "key-swap"]) {
+      await changes([step, directory]);
+      assert.equal(read("cluster-key"), `${fresh}\n${old}\n`, step);
+    }
+    for (const step of ["key-drop", "key-done"]) await changes([step, directory]);
+    assert.equal(read("cluster-key"), `${fresh}\n`);
+    // The next change is one of its own.
+    for (const step of ["key-add", "key-swap", "key-drop", "key-done"]) await changes([step, directory]);
+    assert.notEqual(read("cluster-key"), `${fresh}\n`);
+  });
+
+  test("a new admin token is made once, until every node has it", async () => {
+    await site();
+    const old = read("admin-token");
+    assert.equal((await changes(["new-token", directory])).length, 1);
+    const fresh = read("admin-token");
+    assert.notEqual(fresh, old);
+    // As when the run was cut off before the last node had it.
+    assert.deepEqual(await changes(["new-token", directory]), []);
+    assert.equal(read("admin-token"), fresh);
+    assert.equal((await changes(["token-done", directory])).length, 1);
+    assert.ok(!existsSync(at("admin-token.old")));
+    // As when it was cut off before there was a new one.
+    writeFileSync(at("admin-token.old"), fresh);
+    assert.equal((await changes(["new-token", directory])).length, 1);
+    assert.notEqual(read("admin-token"), fresh);
   });
 
   test("what ansible-vault has encrypted isn't rotated blindly", async () => {
