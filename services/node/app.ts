@@ -356,6 +356,8 @@ export function createApp(settings: NodeSettings): App {
     ends.push(() => protection.stop());
     await protection.start();
     ends.push(() => audit.stop());
+    // What changes while the rest ends (the lease goes) can't be put on the record any more, and is no loss.
+    ends.push(() => state.stop());
     await audit.open(membership.current()?.incarnation ?? newIncarnation(identity.id));
     ends.push(anchorAudit({ coordination, identity, membership, shipped: audit.shippedPosition, logger }));
     ends.push(() => activity.stop());

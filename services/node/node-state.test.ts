@@ -36,6 +36,8 @@ test("a node joins, is ready, loses the store, comes back and stops: each is tol
   assert.equal(state.cutOffMs(), 0);
   state.stopping();
   state.stop();
+  conditions = { ...up, leaseUsable: false };
+  state.check();
   assert.deepEqual(told, ["joining", "ready", "cut-off", "ready", "draining"]);
 });
 

@@ -23,7 +23,7 @@ export interface NodeStateKeeper {
   cutOffMs(): number;
   /** Looks now rather than at the next tick. */
   check(): void;
-  /** Idempotent. */
+  /** No change is told any more. Idempotent. */
   stop(): void;
 }
 
@@ -36,6 +36,7 @@ export function createNodeState(options: NodeStateOptions): NodeStateKeeper {
   let lostAt: number | undefined;
   let said: Decision | undefined;
   let timer: NodeJS.Timeout | undefined;
+  let ended = false;
 
   const now = (): Decision => {
     const conditions = { ...options.conditions(), stopping, wasUp };
@@ -44,6 +45,7 @@ export function createNodeState(options: NodeStateOptions): NodeStateKeeper {
   };
 
   const check = () => {
+    if (ended) return;
     const { leaseUsable } = options.conditions();
     const decision = now();
     if (leaseUsable || !wasUp) lostAt = undefined;
@@ -73,6 +75,9 @@ export function createNodeState(options: NodeStateOptions): NodeStateKeeper {
       return onKeptConfig && !(leaseUsable && configLoaded) && !wasUp ? options.sinceContactMs() : 0;
     },
     check,
-    stop: () => clearInterval(timer),
+    stop() {
+      ended = true;
+      clearInterval(timer);
+    },
   };
 }

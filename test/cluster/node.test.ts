@@ -163,6 +163,7 @@ test("SIGTERM ends a node cleanly, and its keys with it", async () => {
   beta.process.signal("SIGTERM");
   assert.equal(await beta.process.exited, 0);
   assert.match(beta.process.output, /"the node has ended"/);
+  assert.doesNotMatch(beta.process.output, /"level":"error"/, "a stop is no fault");
   await until("alpha sees it gone", 2_000, async () => !/"name":"beta"/.test((await alpha.ask("/api/v1/nodes")).text));
 });
 
