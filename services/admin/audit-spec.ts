@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { anchorSchema } from "#audit/anchors.js";
+import { anchorsSchema } from "#audit/anchors.js";
 import { auditQuerySchema } from "#audit/query.js";
 import type { RouteSpec } from "./route.js";
 
@@ -20,6 +20,6 @@ export const ROUTES_OF_AUDIT: readonly RouteSpec[] = [
     id: "auditAnchors",
     summary: "How far each node's audit chain went, as the store knows",
     access: { scope: "security", role: "viewer" },
-    answers: { 200: z.strictObject({ anchors: z.record(z.string(), anchorSchema) }) },
+    answers: { 200: anchorsSchema },
   },
 ];

@@ -1,5 +1,5 @@
 import type Router from "@koa/router";
-import type { Anchors } from "#audit/anchors.js";
+import { type Anchors, answerOf } from "#audit/anchors.js";
 import { type AuditQuery, auditQuerySchema, type Found } from "#audit/query.js";
 import { faultsOf, InvalidConfigError } from "#config/errors.js";
 import type { AdminParts } from "./contract.js";
@@ -31,7 +31,6 @@ export function auditRoutes(router: Router, { audit }: AdminParts): void {
   });
 
   router.get("/api/v1/audit/anchors", async (ctx) => {
-    const anchors = (await audit?.anchors?.()) ?? new Map();
-    ctx.body = { anchors: Object.fromEntries(anchors) };
+    ctx.body = answerOf((await audit?.anchors?.()) ?? new Map());
   });
 }

@@ -15,8 +15,29 @@ export const anchorSchema = z.object({
 });
 export type Anchor = z.infer<typeof anchorSchema>;
 
-/** By node id. */
-export type Anchors = ReadonlyMap<string, Anchor>;
+/** By node id. Undefined: the store has one that can't be read. */
+export type Anchors = ReadonlyMap<string, Anchor | undefined>;
+
+/** As the admin API gives them. */
+export const anchorsSchema = z.object({
+  anchors: z.record(z.string(), anchorSchema),
+  /** Ids of the nodes whose anchor can't be read. A node of an older version names none. */
+  damaged: z.array(z.string()).default([]),
+});
+export type AnchorsAnswer = z.infer<typeof anchorsSchema>;
+
+export function answerOf(all: Anchors): AnchorsAnswer {
+  const anchors: AnchorsAnswer["anchors"] = {};
+  for (const [id, anchor] of all) if (anchor !== undefined) anchors[id] = anchor;
+  return { anchors, damaged: [...all].filter(([, anchor]) => anchor === undefined).map(([id]) => id) };
+}
+
+export function anchorsOf({ anchors, damaged }: AnchorsAnswer): Anchors {
+  return new Map<string, Anchor | undefined>([
+    ...damaged.map((id): [string, undefined] => [id, undefined]),
+    ...Object.entries(anchors),
+  ]);
+}
 
 /** What a chain says of its anchor when all of it was read. `seen`: its line with the anchor's number, if it has one. */
 export function anchorFault(

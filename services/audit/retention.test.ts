@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, utimesSync, writeFile
 import { join } from "node:path";
 import { test } from "node:test";
 import type { AuditEntry } from "./contract.js";
-import { planRetention, removeSegments, retentionRecord } from "./retention.js";
+import { oldBefore, planRetention, removeSegments, retentionRecord } from "./retention.js";
 import { keepAwake, NODE_ID, scratch, spoolIn } from "./testing.js";
 import { verifyAudit } from "./verify.js";
 
@@ -22,6 +22,19 @@ async function chainOf(site: string, id = NODE_ID, records = 12) {
   for (let i = 0; i < records; i += 1) await spool.recordDurably(login);
   return { directory, spool };
 }
+
+test("a clock that is years ahead makes nothing older than three days", () => {
+  const day = 86_400_000;
+  const now = Date.parse("2026-03-01T00:00:00Z");
+  const daily = Array.from({ length: 400 }, (_, at) => now - at * day);
+  assert.equal(oldBefore(365, daily, now), now - 365 * day, "a clock that is right");
+  const wrong = now + 10 * 365 * day;
+  assert.equal(oldBefore(365, daily, wrong), now - 362 * day);
+  assert.equal(oldBefore(365, [...daily, wrong - 60_000], wrong), now - 362 * day + 60_000, "it has written since");
+  assert.equal(oldBefore(365, [...daily, wrong], now), now - 365 * day, "the clock is right again");
+  assert.equal(oldBefore(365, [], now), now - 365 * day);
+  assert.equal(oldBefore(1, [now - 400 * day], now), now - day);
+});
 
 test("old segments go, oldest first and never the newest; the record of it lets the chain begin where it was cut", async (t) => {
   const site = scratch(t);

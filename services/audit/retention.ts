@@ -20,6 +20,39 @@ export type Retention = z.infer<typeof detailsSchema>;
 /** In one run, so that its record is bounded; the rest goes with the next one. */
 const MOST_SEGMENTS = 200;
 
+const DAY_MS = 86_400_000;
+/** Longer than a weekend without a record, and than the day after which a segment ends. */
+const MOST_SILENCE_MS = 3 * DAY_MS;
+
+/**
+ * Before when everything is `days` old. Pure. Invariant: time passed only as far as the log itself shows it, by when its
+ * segments were last written (`written`, milliseconds since 1970): a silence of all of them counts as three days at most.
+ * So a clock that is years ahead, which one or two nodes can't tell from a right one, makes nothing older than three days.
+ */
+export function oldBefore(days: number, written: readonly number[], now: number): number {
+  let left = days * DAY_MS;
+  let at = now;
+  for (const time of written.filter((each) => each < now).sort((a, b) => b - a)) {
+    const passed = Math.min(at - time, MOST_SILENCE_MS);
+    if (left <= passed) break;
+    left -= passed;
+    at = time;
+  }
+  return at - left;
+}
+
+/** When each segment of a site's log was last written, for `oldBefore`. */
+export async function writtenAt(directory: string, signal: AbortSignal): Promise<number[]> {
+  const written: number[] = [];
+  for (const chain of (await readdir(directory)).filter((name) => NODE_ID.test(name))) {
+    for (const file of await listSegments(join(directory, chain))) {
+      signal.throwIfAborted();
+      written.push((await stat(join(directory, chain, file))).mtimeMs);
+    }
+  }
+  return written;
+}
+
 /** Undefined where nothing is old enough. `before`: milliseconds since 1970; a segment goes when its newest line is older. */
 export async function planRetention(
   directory: string,

@@ -23,7 +23,9 @@ export interface ChainFault {
     /** The store knows of newer lines: they were cut off. */
     | "newest-missing"
     /** The line that the store knows by its hash is another one here: the chain was written anew. */
-    | "not-anchored";
+    | "not-anchored"
+    /** What the store knows of it can't be read: whether its newest lines were cut off can't be told. */
+    | "anchor-damaged";
   readonly expected: ChainPosition;
 }
 
@@ -158,6 +160,8 @@ async function verifyChain(
   const off = anchor !== undefined && fault === undefined ? anchorFault(anchor, to, anchored) : undefined;
   if (off !== undefined)
     fault = { segment: files.at(-1) ?? "", line: 0, fault: off, expected: anchor as ChainPosition };
+  if (fault === undefined && anchor === undefined && options.anchors?.has(id) === true)
+    fault = { segment: files.at(-1) ?? "", line: 0, fault: "anchor-damaged", expected: position };
   const counts = { segments: files.length, records, unfinishedBytes, lost };
   return {
     chain,
@@ -182,10 +186,11 @@ function judged(begun: Begun, { archived }: VerifyOptions, retentions: readonly 
 }
 
 /** Of a chain that the store knows, and of which nothing is there. */
-function lostChain(chain: string, anchor: Anchor): ChainReport {
-  const fault = { segment: "", line: 0, fault: "newest-missing", expected: anchor } as const;
+function lostChain(chain: string, anchor: Anchor | undefined): ChainReport {
+  const what = anchor === undefined ? "anchor-damaged" : "newest-missing";
+  const fault = { segment: "", line: 0, fault: what, expected: anchor ?? CHAIN_START } as const;
   const nothing = { segments: 0, records: 0, unfinishedBytes: 0, lost: 0, setAside: [], shortened: false };
-  return { chain, node: anchor.node, ...nothing, from: undefined, to: undefined, fault, anchor };
+  return { chain, node: anchor?.node, ...nothing, from: undefined, to: undefined, fault, anchor };
 }
 
 function nameFault(line: number, first: number, record: AuditRecord, at: number): ChainFault["fault"] | undefined {

@@ -1,5 +1,5 @@
 import { parseOptions } from "@node-rs/argon2";
-import { LongshoreError } from "#lib/errors.js";
+import { isCode, LongshoreError } from "#lib/errors.js";
 import { Semaphore } from "#lib/semaphore.js";
 import { PasswordWorkers } from "./password-workers.js";
 
@@ -48,8 +48,15 @@ export function hashPassword(password: string | Buffer): Promise<string> {
 /** `unusable`: the stored hash is no argon2id hash, or one that is too dear to check. `busy`: it can't be checked now. */
 export type PasswordMatch = "match" | "mismatch" | "busy" | "unusable";
 
-/** Checks a password against a stored hash; without one it never matches but takes the same time. Never rejects. */
-export async function verifyPassword(storedHash: string | undefined, password: Buffer): Promise<PasswordMatch> {
+/**
+ * Checks a password against a stored hash; without one it never matches but takes the same time. Never rejects. `onFault`
+ * hears why it is `busy` though no queue is full: then it may be so for everybody, and without an end.
+ */
+export async function verifyPassword(
+  storedHash: string | undefined,
+  password: Buffer,
+  onFault?: (error: unknown) => void,
+): Promise<PasswordMatch> {
   const usable = storedHash !== undefined && isUsable(storedHash);
   try {
     const against = usable ? storedHash : DUMMY_HASH;
@@ -57,8 +64,9 @@ export async function verifyPassword(storedHash: string | undefined, password: B
     if (error !== undefined) return "unusable";
     if (storedHash !== undefined && !usable) return "unusable";
     return matches && usable ? "match" : "mismatch";
-  } catch {
+  } catch (error) {
     // Too many wait, or the thread ended or can't begin (no memory): nothing was found out about this password.
+    if (!isCode(error, "busy")) onFault?.(error);
     return "busy";
   }
 }

@@ -2,13 +2,14 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { generateKeyPairSync, type KeyObject, sign } from "node:crypto";
 import { test } from "node:test";
+import { Worker } from "node:worker_threads";
 import type { ConfigView, Snapshot } from "#config/contract.js";
 import { type Account, accountSchema, siteSchema } from "#config/schema.js";
 import { noEntries } from "#config/snapshot.js";
 import type { Verdict } from "./contract.js";
 import { hashPassword } from "./passwords.js";
 import { parsePublicKey } from "./public-keys.js";
-import { createVerifier } from "./verifier.js";
+import { BUSY, createVerifier } from "./verifier.js";
 
 const client = { address: "192.0.2.1", protocol: "sftp" } as const;
 const secret = Buffer.from("secret");
@@ -247,4 +248,26 @@ test("a line that is no plain public key says why", () => {
   assert.throws(() => parsePublicKey(lineOf("ecdsa-sha2-nistp256", "nistp256", offCurve)), /broken/);
   const short = Buffer.concat([Buffer.from([0, 0xff]), Buffer.alloc(63, 0xff)]);
   assert.throws(() => parsePublicKey(lineOf("ssh-rsa", Buffer.from([1, 0, 1]), short)), /RSA key of 512 bits/);
+});
+
+test("where no thread for passwords begins, logins are told to try again, and the cause is in the log once", async (t) => {
+  const passwordHash = await hashPassword(secret);
+  const causes: unknown[] = [];
+  const logger = {
+    debug() {},
+    info() {},
+    warn() {},
+    child: () => logger,
+    error: (_message: string, fields?: Record<string, unknown>) => void causes.push(fields?.cause),
+  };
+  const verifier = createVerifier({ config: configOf([{ name: "alice", passwordHash }]), logger });
+  let fault = "no memory";
+  t.mock.method(Worker.prototype, "postMessage", () => {
+    throw new Error(fault);
+  });
+  for (let i = 0; i < 5; i += 1) assert.equal(reason(await verifier.password("alice", secret, client)), BUSY);
+  assert.deepEqual(causes, ["Error: no memory"]);
+  fault = "no such file";
+  assert.equal(reason(await verifier.password("alice", secret, client)), BUSY);
+  assert.deepEqual(causes, ["Error: no memory", "Error: no such file"]);
 });

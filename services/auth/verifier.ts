@@ -1,6 +1,7 @@
 import type { ConfigView } from "#config/contract.js";
 import { effectiveAccount } from "#config/effective.js";
 import type { Account } from "#config/schema.js";
+import { monotonicMs } from "#lib/clock.js";
 import type { Logger } from "#lib/logger.js";
 import type { Verdict, Verifier } from "./contract.js";
 import { lifeFault } from "./life.js";
@@ -12,7 +13,7 @@ export interface VerifierOptions {
   readonly config: ConfigView;
   /** The site's time, in milliseconds since 1970. Default: this host's clock. */
   readonly now?: () => number;
-  /** Hears of keys in the configuration that can't be used. */
+  /** Hears of keys in the configuration that can't be used, and of why passwords can't be checked. */
   readonly logger?: Logger;
 }
 
@@ -22,8 +23,24 @@ export interface VerifierOptions {
  */
 export const BUSY = "too many logins at once";
 
+const SAID_AGAIN_MS = 3_600_000;
+const MOST_CAUSES = 100;
+
 function refused(reason: string): Verdict {
   return { accepted: false, reason };
+}
+
+/** Says each cause once an hour: logins may come by the hundreds. */
+function faultLog(logger: Logger | undefined): (error: unknown) => void {
+  const said = new Map<string, number>();
+  return (error) => {
+    const cause = String((error instanceof Error ? error.cause : undefined) ?? error);
+    const now = monotonicMs();
+    if (now - (said.get(cause) ?? Number.NEGATIVE_INFINITY) < SAID_AGAIN_MS) return;
+    if (said.size >= MOST_CAUSES) said.clear();
+    said.set(cause, now);
+    logger?.error("passwords can't be checked: their thread can't begin, or ended", { cause });
+  };
 }
 
 /**
@@ -34,6 +51,7 @@ export function createVerifier({ config, now = Date.now, logger }: VerifierOptio
   const keys = new KeyRing((account, reason) => logger?.warn("unusable public key in an account", { account, reason }));
 
   const verified = new VerifiedPasswords();
+  const faults = faultLog(logger);
 
   const accountOf = (name: string): Account | undefined => effectiveAccount(config.snapshot(), name);
 
@@ -42,7 +60,7 @@ export function createVerifier({ config, now = Date.now, logger }: VerifierOptio
       // The check runs for every name, so that its time tells neither unknown, disabled nor key-only accounts apart.
       const storedHash = accountOf(name)?.passwordHash;
       const recent = !evenTime && storedHash !== undefined && verified.isKnown(name, storedHash, password);
-      const match = recent ? "match" : await verifyPassword(storedHash, password);
+      const match = recent ? "match" : await verifyPassword(storedHash, password, faults);
       if (match === "busy") return refused(BUSY);
       const account = accountOf(name);
       if (account === undefined) return refused("unknown account");

@@ -10,7 +10,7 @@ import type { Finisher } from "./finish.js";
 import type { Groups } from "./group.js";
 import { meet, releaseOf } from "./plan.js";
 import { type CommittedRecord, ownerOf, parseRecord } from "./records.js";
-import { advance, type Meter, parseUsage, takenBack, type UsageChange } from "./usage.js";
+import { advance, type Meter, readUsage, takenBack, type UsageChange } from "./usage.js";
 
 /** How an operation came out. All but `committed` mean: not in place. */
 export type Outcome =
@@ -256,9 +256,10 @@ export class Carrier {
     for (const change of usage) {
       const key = keys.usage(store, change.target);
       const entry = await this.#coordination.get(key);
-      if (entry === undefined) continue;
+      const now = entry && readUsage(entry);
+      if (entry === undefined || now === undefined) continue;
       compare.push({ key, is: "modified-at", revision: entry.modRevision });
-      apply.push({ put: key, value: JSON.stringify(advance(parseUsage(entry), takenBack(change))) });
+      apply.push({ put: key, value: JSON.stringify(advance(now, takenBack(change))) });
     }
     return { compare, apply };
   }

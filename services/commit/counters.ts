@@ -2,10 +2,11 @@ import type { Compare, Coordination, Entry, Operation } from "#coordination/cont
 import { keys } from "#coordination/keys.js";
 import type { LongshoreError } from "#lib/errors.js";
 import type { Intent } from "./plan.js";
-import { advance, parseUsage, quotaFault, type Usage, type UsageChange } from "./usage.js";
+import { advance, quotaFault, readUsage, type Usage, type UsageChange } from "./usage.js";
 
 interface Known {
-  readonly usage: Usage;
+  /** Undefined: the counter can't be read. */
+  readonly usage: Usage | undefined;
   readonly revision: number;
 }
 
@@ -15,7 +16,7 @@ export interface CounterPlan<T extends Intent> {
   readonly over: readonly { readonly intent: T; readonly error: LongshoreError }[];
   readonly compare: readonly Compare[];
   readonly apply: readonly Operation[];
-  /** Keys and new values in the order of `compare`; undefined: the place has no counter. */
+  /** Keys and new values in the order of `compare`; undefined: the place has no counter, or a damaged one, which stays. */
   readonly next: readonly { readonly key: string; readonly usage: Usage | undefined }[];
 }
 
@@ -23,7 +24,7 @@ export interface CounterPlan<T extends Intent> {
  * The counters of folders with a quota, as this process last saw them. Each group compares their revisions, so nodes that
  * commit into one folder at the same time take turns, and the limit is judged on the very value that is advanced. A place
  * without a counter has no quota, or wasn't counted yet: then its absence is compared, so that no change slips past a first
- * count.
+ * count. A damaged counter is like none, with its revision compared: no change slips past the count that makes it anew.
  */
 export class Counters {
   readonly #coordination: Coordination;
@@ -59,7 +60,7 @@ export class Counters {
 
   #learn(key: string, entry: Entry | undefined): void {
     if (this.#known.size > 10_000) this.#known.clear();
-    this.#known.set(key, entry && { usage: parseUsage(entry), revision: entry.modRevision });
+    this.#known.set(key, entry && { usage: readUsage(entry), revision: entry.modRevision });
   }
 }
 

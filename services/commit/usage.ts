@@ -65,6 +65,15 @@ export function parseUsage(entry: Pick<Entry, "value">): Usage {
   return usageSchema.parse(JSON.parse(entry.value));
 }
 
+/** Undefined where it is damaged: the place is as one that wasn't counted yet, and the coordinator makes the counter anew. */
+export function readUsage(entry: Pick<Entry, "value">): Usage | undefined {
+  try {
+    return parseUsage(entry);
+  } catch {
+    return undefined;
+  }
+}
+
 export function advance(usage: Usage, { added, removed, moves, unknown }: UsageChange): Usage {
   return {
     ...usage,

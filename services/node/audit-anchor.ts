@@ -59,10 +59,13 @@ export function anchorAudit(options: AuditAnchorOptions): () => Promise<void> {
 /** What the store knows of all nodes' chains, those of nodes that are no more included. */
 export async function readAnchors(coordination: Coordination): Promise<Anchors> {
   const { entries } = await coordination.list(keys.auditAnchorPrefix);
-  const anchors = new Map<string, Anchor>();
-  for (const { key, value } of entries) {
-    const parsed = anchorSchema.safeParse(JSON.parse(value));
-    if (parsed.success) anchors.set(key.slice(keys.auditAnchorPrefix.length), parsed.data);
+  return new Map(entries.map(({ key, value }) => [key.slice(keys.auditAnchorPrefix.length), anchorIn(value)]));
+}
+
+function anchorIn(value: string): Anchor | undefined {
+  try {
+    return anchorSchema.parse(JSON.parse(value));
+  } catch {
+    return undefined;
   }
-  return anchors;
 }

@@ -69,6 +69,15 @@ test("old segments go though a busy node has something unshipped at any time", a
   assert.ok(segments() < before);
 });
 
+test("a clock that jumps ten years ahead removes nothing", async (t) => {
+  const { options, segments } = await site(t, 365);
+  const before = segments();
+  const ahead = Date.now() + 3_650 * 86_400_000;
+  t.mock.method(Date, "now", () => ahead);
+  assert.equal(await removeOnce(options, 365), false);
+  assert.equal(segments(), before);
+});
+
 test("changes of the configuration, one after the other, don't put it off", async (t) => {
   const { options, change, retentions } = await site(t, -1);
   const ended = new AbortController();

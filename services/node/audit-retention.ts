@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { AUDIT_ON_STORAGE } from "#audit/contract.js";
-import { planRetention, removeSegments, retentionRecord } from "#audit/retention.js";
+import { oldBefore, planRetention, removeSegments, retentionRecord, writtenAt } from "#audit/retention.js";
 import type { ConfigView } from "#config/contract.js";
 import { monotonicMs, pause } from "#lib/clock.js";
 import { LongshoreError } from "#lib/errors.js";
@@ -25,7 +25,6 @@ const EVERY_MS = 3_600_000;
 const AGAIN_MS = 60_000;
 const FIRST_MS = 2_000;
 const SHIPPED_MS = 30_000;
-const DAY_MS = 86_400_000;
 
 /** The coordinator's work on old audit segments, until its tenure ends. */
 export async function keepAuditShort(options: AuditRetentionOptions): Promise<void> {
@@ -65,7 +64,8 @@ export async function removeOnce(options: AuditRetentionOptions, days: number): 
   const storage = options.storagePath();
   if (storage === undefined) throw new LongshoreError("unavailable", "the storage isn't there");
   const directory = join(storage, AUDIT_ON_STORAGE);
-  const retention = await planRetention(directory, Date.now() - days * DAY_MS, signal);
+  const before = oldBefore(days, await writtenAt(directory, signal), Date.now());
+  const retention = await planRetention(directory, before, signal);
   if (retention === undefined) return false;
   await audit.recordDurably(retentionRecord(retention, options.node, days));
   // A busy log has something unshipped at any time: what counts is that the record itself is there.

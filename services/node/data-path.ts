@@ -20,6 +20,7 @@ import { createPosixStore } from "#storage/posix/store.js";
 import { commitJournal, loginRecords } from "./audit-observers.js";
 import { commitObserver, connectionObserver, transferObserver } from "./observers.js";
 import type { Protection } from "./protection.js";
+import { createReplaceable } from "./replaceable.js";
 import type { NodeSettings } from "./settings.js";
 import type { StorageHealth } from "./storage-health.js";
 
@@ -111,7 +112,7 @@ export function createDataPath(options: DataPathOptions): DataPath {
   const newServer = (): SftpServer =>
     createSftpServer({ config, verifier: guard.verifier, sessions, registry, logger, observer });
 
-  let server: SftpServer | undefined = newServer();
+  const sftp = createReplaceable(newServer, LAST_COMMITS_MS);
   const listener = createListener({
     host: settings.sftp.host,
     port: settings.sftp.port,
@@ -120,19 +121,13 @@ export function createDataPath(options: DataPathOptions): DataPath {
     refusal: guard.refusal,
     takes: options.takes,
     onConnection(socket, client, release) {
-      if (server !== undefined) server.accept(socket, client, release);
+      if (sftp.current !== undefined) sftp.current.accept(socket, client, release);
       else socket.destroy();
     },
-    onHealthCheck: (socket) => (server === undefined ? socket.destroy() : server.greet(socket)),
+    onHealthCheck: (socket) => (sftp.current === undefined ? socket.destroy() : sftp.current.greet(socket)),
     logger,
     observer,
   });
-
-  const endServer = async (reason: string): Promise<void> => {
-    const ending = server;
-    server = undefined;
-    if (ending !== undefined) await Promise.race([ending.close(reason), pause(LAST_COMMITS_MS)]);
-  };
 
   let stopped: Promise<void> | undefined;
   return {
@@ -150,23 +145,23 @@ export function createDataPath(options: DataPathOptions): DataPath {
     },
     connections() {
       const unauthenticated = listener.unauthenticated;
-      return { authenticated: Math.max(0, (server?.connections() ?? 0) - unauthenticated), unauthenticated };
+      return { authenticated: Math.max(0, (sftp.current?.connections() ?? 0) - unauthenticated), unauthenticated };
     },
-    clients: () => server?.clients() ?? [],
+    clients: () => sftp.current?.clients() ?? [],
     runningTransfers: () => sessions.transfers(),
-    endBanned: (isBanned) => server?.endBanned(isBanned),
-    suspend: endServer,
+    endBanned: (isBanned) => sftp.current?.endBanned(isBanned),
+    suspend: (reason) => sftp.end(reason),
     get suspended() {
-      return server === undefined;
+      return sftp.current === undefined;
     },
     resume() {
-      if (stopped === undefined) server ??= newServer();
+      if (stopped === undefined) sftp.begin();
     },
     async drain(mostMs, signal) {
       await listener.close();
       const until = monotonicMs() + mostMs;
-      while (!signal.aborted && monotonicMs() < until && (server?.connections() ?? 0) > 0) {
-        if (transfers.running === 0 && server?.busy(QUIET_MS) !== true) break;
+      while (!signal.aborted && monotonicMs() < until && (sftp.current?.connections() ?? 0) > 0) {
+        if (transfers.running === 0 && sftp.current?.busy(QUIET_MS) !== true) break;
         await pause(DRAIN_TICK_MS, signal);
       }
       if (transfers.running > 0)
@@ -175,7 +170,7 @@ export function createDataPath(options: DataPathOptions): DataPath {
     stop() {
       stopped ??= (async () => {
         await listener.close();
-        await endServer("the server is stopping");
+        await sftp.end("the server is stopping");
         await engine.stop();
         options.usages.stop();
       })();

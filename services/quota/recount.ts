@@ -1,5 +1,5 @@
 import { ancestorsOf } from "#commit/plan.js";
-import { NO_USAGE, parseUsage, type Usage } from "#commit/usage.js";
+import { NO_USAGE, parseUsage, readUsage, type Usage } from "#commit/usage.js";
 import type { ConfigView } from "#config/contract.js";
 import { follow } from "#config/follow.js";
 import type { Coordination, Entry, Listing } from "#coordination/contract.js";
@@ -88,7 +88,12 @@ async function round(options: RecountOptions, store: Store, entries: readonly En
   let next = { target: "", inMs: IDLE_MS };
   for (const [target, entry] of known) {
     if (!places.has(target)) continue;
-    const inMs = recountIn(parseUsage(entry), Date.now());
+    const usage = readUsage(entry);
+    if (usage === undefined) {
+      await begunAnew(entry, target, options);
+      continue;
+    }
+    const inMs = recountIn(usage, Date.now());
     if (inMs < next.inMs) next = { target, inMs };
   }
   if (next.inMs > 0) return next.inMs;
@@ -103,6 +108,18 @@ async function round(options: RecountOptions, store: Store, entries: readonly En
     });
   }
   return AGAIN_MS; // the change of the counter wakes it before
+}
+
+/**
+ * One damaged counter must hold up neither the other places nor the commits into its own. The new one is counted when its
+ * change was heard of.
+ */
+async function begunAnew(entry: Entry, target: string, { coordination, logger }: RecountOptions): Promise<void> {
+  const { applied } = await coordination.transact({
+    compare: [{ key: entry.key, is: "modified-at", revision: entry.modRevision }],
+    apply: [{ put: entry.key, value: JSON.stringify(NO_USAGE) }],
+  });
+  if (applied) logger.warn("a folder's usage in the store can't be read: it is counted anew", { folder: target });
 }
 
 /** Counts one place. Undefined where it has no counter (any more). */

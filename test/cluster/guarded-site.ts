@@ -21,7 +21,8 @@ export class GuardedSite {
     readonly etcd: EtcdCluster,
     readonly site: Site,
     readonly nodes: readonly Node[],
-    private haproxy: Started,
+    /** Undefined where it never started. */
+    private haproxy: Started | undefined,
     /** Of HAProxy. */
     readonly port: number,
   ) {}
@@ -29,30 +30,23 @@ export class GuardedSite {
   static async start(options: StartEtcdOptions = {}): Promise<GuardedSite> {
     const etcd = await startEtcd(options);
     const site = new Site(() => ({ kind: "etcd", endpoints: etcd.endpoints }));
-    const nodes = await Promise.all(
-      ["alpha", "beta", "gamma"].map((name, at) => site.node(name, at + 1, { balancers: ["127.0.0.1"] })),
-    );
-    await Promise.all(nodes.map((node) => node.ready()));
-    const { haproxy: program } = ensurePackages({ haproxy: "haproxy" });
-    const directory = join(site.directory, "haproxy");
-    mkdirSync(directory, { mode: 0o700 });
-    const [port = 0, stats = 0] = await freePorts(2);
-    const at = (of: number) => ({ host: "127.0.0.1", port: of });
-    const balanced = nodes.map((node) => {
-      const { sftp, admin, agent } = settingsOf(node);
-      return { name: node.name, host: "127.0.0.1", sftpPort: sftp.port, adminPort: admin.port, agentPort: agent.port };
-    });
-    const file = join(directory, "haproxy.cfg");
-    const script = "end-sessions.lua";
-    writeFileSync(join(directory, script), renderEndSessions({}));
-    writeFileSync(
-      file,
-      renderBalancer({ sftp: [at(port)], nodes: balanced, stats: at(stats), socket: "haproxy.sock", script }),
-    );
-    const haproxy = start(program, ["-db", "-f", file], { name: "haproxy", cwd: directory });
-    const guarded = new GuardedSite(etcd, site, nodes, haproxy, port);
-    await until("HAProxy leads to a node", 10_000, () => guarded.#greets(port));
-    return guarded;
+    const nodes: Node[] = [];
+    let guarded: GuardedSite | undefined;
+    try {
+      for (const name of ["alpha", "beta", "gamma"]) {
+        nodes.push(await site.node(name, nodes.length + 1, { balancers: ["127.0.0.1"] }));
+      }
+      await Promise.all(nodes.map((node) => node.ready()));
+      const { haproxy, port } = await startHaproxy(site, nodes);
+      const made = new GuardedSite(etcd, site, nodes, haproxy, port);
+      guarded = made;
+      await until("HAProxy leads to a node", 10_000, () => made.#greets(port));
+      return made;
+    } catch (error) {
+      // What goes on running would keep the test file from ever ending.
+      await (guarded ?? new GuardedSite(etcd, site, nodes, undefined, 0)).stop();
+      throw error;
+    }
   }
 
   /**
@@ -62,16 +56,15 @@ export class GuardedSite {
   async reloadHaproxy(): Promise<void> {
     const { haproxy: program } = ensurePackages({ haproxy: "haproxy" });
     const old = this.haproxy;
+    if (old === undefined) throw new Error("HAProxy was never started");
     const cwd = join(this.site.directory, "haproxy");
-    this.haproxy = start(program, ["-db", "-f", join(cwd, "haproxy.cfg"), "-sf", `${old.pid}`], {
-      name: "haproxy",
-      cwd,
-    });
-    await until("the new HAProxy leads to a node", 10_000, () => this.haproxy.alive && this.#greets(this.port));
+    const next = start(program, ["-db", "-f", join(cwd, "haproxy.cfg"), "-sf", `${old.pid}`], { name: "haproxy", cwd });
+    this.haproxy = next;
+    await until("the new HAProxy leads to a node", 10_000, () => next.alive && this.#greets(this.port));
   }
 
   async stop(): Promise<void> {
-    await this.haproxy.kill();
+    await this.haproxy?.kill();
     await Promise.all(this.nodes.map((node) => node.process.kill()));
     await this.etcd.stop();
     this.site.remove();
@@ -182,6 +175,26 @@ export class GuardedSite {
       socket.once("close", () => end(false));
     });
   }
+}
+
+async function startHaproxy(site: Site, nodes: readonly Node[]): Promise<{ haproxy: Started; port: number }> {
+  const { haproxy: program } = ensurePackages({ haproxy: "haproxy" });
+  const directory = join(site.directory, "haproxy");
+  mkdirSync(directory, { mode: 0o700 });
+  const [port = 0, stats = 0] = await freePorts(2);
+  const at = (of: number) => ({ host: "127.0.0.1", port: of });
+  const balanced = nodes.map((node) => {
+    const { sftp, admin, agent } = settingsOf(node);
+    return { name: node.name, host: "127.0.0.1", sftpPort: sftp.port, adminPort: admin.port, agentPort: agent.port };
+  });
+  const file = join(directory, "haproxy.cfg");
+  const script = "end-sessions.lua";
+  writeFileSync(join(directory, script), renderEndSessions({}));
+  writeFileSync(
+    file,
+    renderBalancer({ sftp: [at(port)], nodes: balanced, stats: at(stats), socket: "haproxy.sock", script }),
+  );
+  return { haproxy: start(program, ["-db", "-f", file], { name: "haproxy", cwd: directory }), port };
 }
 
 export type Heard = "in" | "refused" | "closed";

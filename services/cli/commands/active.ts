@@ -86,7 +86,10 @@ interface Waited {
   readonly transfers?: number;
 }
 
-/** Throws a CliError where the new one doesn't take partners; transfers that still run are no failure. */
+/**
+ * Throws a CliError where the new one doesn't take partners, or the former one can't be heard of; transfers that still run
+ * are no failure.
+ */
 async function wait(access: AdminAccess, answer: z.infer<typeof switchedSchema>, most: number | true): Promise<Waited> {
   const until = monotonicMs() + (most === true ? DEFAULT_WAIT : most) * 1_000;
   const servesUntil = monotonicMs() + TAKES_OVER_MS;
@@ -97,19 +100,31 @@ async function wait(access: AdminAccess, answer: z.infer<typeof switchedSchema>,
     const from = now.nodes.find(({ name }) => name === answer.from && name !== answer.to);
     const serves = to?.active === true && to.state === "ready";
     const { sessions, transfers } = from ?? { sessions: 0, transfers: 0 };
-    if (serves && sessions === 0) return { drained: true, sessions, transfers };
+    // One that isn't in the list is down, or has lost its lease and still runs transfers.
+    const unknown = from === undefined && answer.from !== null && answer.from !== answer.to;
+    if (serves && unknown && monotonicMs() >= until) throw unheard(answer.to, answer.from);
+    if (serves && !unknown && sessions === 0) return { drained: true, sessions, transfers };
     if (serves && monotonicMs() >= until) return { drained: false, sessions, transfers };
     if (!serves && monotonicMs() >= servesUntil) {
       const seen = to === undefined ? "it is gone" : `it is ${to.state}`;
       throw new CliError(EXIT.failed, `${answer.to} doesn't take partners yet: ${seen}. See longshore active show`);
     }
-    const progress = serves
-      ? `${answer.from} drains: ${sessions} sessions, ${transfers} transfers`
-      : `waiting for ${answer.to}`;
+    const drains = unknown
+      ? `${answer.from}: unknown, the site doesn't hear from it`
+      : `${answer.from} drains: ${sessions} sessions, ${transfers} transfers`;
+    const progress = serves ? drains : `waiting for ${answer.to}`;
     if (progress !== told) process.stderr.write(`${progress}\n`);
     told = progress;
     await sleep(LOOK_MS);
   }
+}
+
+function unheard(to: string, from: string | null): CliError {
+  return new CliError(
+    EXIT.failed,
+    `${to} is the active node now, and the site doesn't hear from ${from}: transfers may still run there. ` +
+      "Look on its host whether its process runs: without one nothing is left there; else give the command again",
+  );
 }
 
 async function show(access: AdminAccess): Promise<Shown> {

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { z } from "zod";
-import { type Anchors, anchorSchema } from "#audit/anchors.js";
+import { type Anchors, anchorsOf, anchorsSchema } from "#audit/anchors.js";
 import { AUDIT_KINDS, AUDIT_ON_STORAGE, auditRecordSchema } from "#audit/contract.js";
 import { auditQuerySchema, searchAudit } from "#audit/query.js";
 import { type ChainFault, type ChainReport, type SiteReport, verifyAudit } from "#audit/verify.js";
@@ -89,8 +89,6 @@ async function verify(files: string | undefined, flags: VerifyFlags): Promise<vo
   process.exitCode = report.whole ? EXIT.ok : EXIT.unhealthy;
 }
 
-const anchorsSchema = z.looseObject({ anchors: z.record(z.string(), anchorSchema) });
-
 /** From a file, else from the site; a log that lies elsewhere (an archive) is compared with a file alone. */
 async function anchorsFor(files: string | undefined, flags: VerifyFlags): Promise<Anchors> {
   let answer: unknown;
@@ -109,7 +107,7 @@ async function anchorsFor(files: string | undefined, flags: VerifyFlags): Promis
       );
     }
   }
-  return new Map(answer === undefined ? [] : Object.entries(answerAs(anchorsSchema, answer).anchors));
+  return answer === undefined ? new Map() : anchorsOf(answerAs(anchorsSchema, answer));
 }
 
 async function search(flags: SearchFlags): Promise<void> {
@@ -167,6 +165,8 @@ function faultWords(name: string, { segment, line, fault, expected }: ChainFault
     return `${name}: newest-missing: the store knows its line ${expected.seq}, and it isn't here: lines were cut off`;
   if (fault === "not-anchored")
     return `${name}: not-anchored: the store knows line ${expected.seq} by another hash: the chain was written anew`;
+  if (fault === "anchor-damaged")
+    return `${name}: anchor-damaged: what the store knows of it can't be read: newest lines that were cut off would not show`;
   return `${name}: ${segment} line ${line}: ${fault}; expected number ${expected.seq + 1} behind ${expected.hash}`;
 }
 

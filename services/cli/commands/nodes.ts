@@ -53,23 +53,31 @@ interface DrainOptions extends ClientOptions {
 async function untilIdle(nameOrId: string, options: DrainOptions): Promise<void> {
   let said: string | undefined;
   let quietSince: number | undefined;
+  let isThere = true;
   const isIdle = async () => {
     const node = (await listNodes(options)).find(({ id, name }) => id === nameOrId || name === nameOrId);
-    // One that is down has nothing left to end.
-    if (node === undefined) return true;
-    const { sessions, transfers } = node.load;
-    // The wish is in force once the node itself says so.
-    const words =
-      node.state === "draining" ? `${transfers} transfers, ${sessions} sessions left` : `the node is ${node.state}`;
+    const words = remaining(node);
     if (words !== said) process.stderr.write(`${nameOrId}: ${words}\n`);
     said = words;
+    isThere = node !== undefined;
     // Not the first instant without one: a session may just be on its way from the balancer.
-    quietSince = node.state === "draining" && transfers === 0 ? (quietSince ?? monotonicMs()) : undefined;
+    const quiet = node?.state === "draining" && node.load.transfers === 0;
+    quietSince = quiet ? (quietSince ?? monotonicMs()) : undefined;
     return quietSince !== undefined && monotonicMs() - quietSince >= QUIET_MS;
   };
   if (await until(isIdle, { timeoutMs: options.timeout * 1_000, everyMs: WAIT_STEP_MS })) return;
-  const next = "it goes on draining: wait again, or end what is left with `longshore session kill`";
+  const next = isThere
+    ? "it goes on draining: wait again, or end what is left with `longshore session kill`"
+    : "look on its host whether its process runs: without one nothing is left there; else wait again";
   throw new CliError(EXIT.failed, `${nameOrId} isn't idle after ${options.timeout} s: ${said}; ${next}`);
+}
+
+/** One that isn't in the list is down, or has lost its lease and still runs transfers: from here nobody can tell. */
+function remaining(node: Node | undefined): string {
+  if (node === undefined) return "unknown: the site doesn't hear from the node";
+  const { sessions, transfers } = node.load;
+  // The wish is in force once the node itself says so.
+  return node.state === "draining" ? `${transfers} transfers, ${sessions} sessions left` : `the node is ${node.state}`;
 }
 
 function wholeSeconds(text: string): number {

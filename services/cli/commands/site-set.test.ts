@@ -131,6 +131,24 @@ test("node drain --wait: a transfer that comes from the balancer right after the
   assert.ok(ended, "it was told idle at the first look");
 });
 
+test("a node that the site doesn't hear from isn't drained: it is waited for, and in the end it is said what to do", async (t) => {
+  let looks = 0;
+  const draining = { id: "a", name: "a", state: "draining", load: { sessions: 1, transfers: 1 } };
+  const { run } = await api(t, ({ method }) => {
+    if (method === "POST") return { body: { id: "a", wish: "drain" } };
+    looks++;
+    return { body: { nodes: looks === 1 ? [draining] : [] } };
+  });
+  assert.equal((await run("node", "drain", "a", "--wait", "--timeout", "1")).code, 1);
+  assert.ok(looks >= 2);
+  const former = await api(t, ({ method }) => {
+    if (method === "POST") return { body: { from: "a", to: "b", switched: true, dryRun: false } };
+    const nodes = [{ name: "b", active: true, state: "ready", sessions: 1, transfers: 0, place: 1, reasons: [] }];
+    return { body: { mode: "active-passive", order: [], active: { name: "b", since: "", how: "switch" }, nodes } };
+  });
+  assert.equal((await former.run("active", "switch", "--wait", "1")).code, 1);
+});
+
 test("active switch: what the API refuses is a conflict; time that is up while transfers run is none", async (t) => {
   const refusing = await api(t, () => ({ status: 409, body: { title: "Not possible now", detail: "b is draining" } }));
   assert.equal((await refusing.run("active", "switch", "--to", "b")).code, 6);

@@ -1,9 +1,10 @@
 import { existsSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { z } from "zod";
-import type { Coordination } from "#coordination/contract.js";
+import type { Coordination, Entry } from "#coordination/contract.js";
 import { createEmbeddedCoordination } from "#coordination/embedded.js";
 import { StoreUnavailableError } from "#coordination/errors.js";
 import { createEtcdCoordination } from "#coordination/etcd.js";
+import { keys } from "#coordination/keys.js";
 import { CliError, EXIT, messageOf } from "../errors.js";
 import { readIfThere } from "../files.js";
 import type { Report } from "../up/report.js";
@@ -30,6 +31,8 @@ export interface StoreMoveOptions {
   readonly replace: boolean;
   readonly dryRun: boolean;
   readonly report: Report;
+  /** A site's store in etcd. Default: by the settings. */
+  readonly openSite?: (site: string) => Coordination;
 }
 
 const LIST_MS = 60_000;
@@ -49,67 +52,113 @@ export function readEtcdSettings(file: string): EtcdSettings {
 
 /**
  * Moves a site's store between a standalone node's disk and etcd, for a site that `longshore up` doesn't run: in containers,
- * or from settings files of its own. Nothing may run on either. The former store is put aside, so that nobody serves from
- * it by mistake. Returns how many entries were (or would be) copied. Throws a CliError.
+ * or from settings files of its own. Nothing may run on either. Invariant: wherever this process dies, nodes never find the
+ * whole site in both, and the same command goes on from there. Returns how many entries were (or would be) copied. Throws a
+ * CliError.
  */
 export async function moveStore(options: StoreMoveOptions): Promise<number> {
-  const { to, embedded, replace, dryRun, report } = options;
-  const { site } = options.settings;
-  const etcd = openEtcd(options.settings, site);
-  let disk: Coordination | undefined;
+  const { to, embedded, replace, dryRun } = options;
+  const openSite = options.openSite ?? ((site: string) => openEtcd(options.settings, site));
+  const etcd = openSite(options.settings.site);
+  const open = new Set<Coordination>([etcd]);
+  const at = async <T>(directory: string, action: (disk: Coordination) => Promise<T>): Promise<T> => {
+    const disk = openDisk(directory);
+    open.add(disk);
+    try {
+      return await action(disk);
+    } finally {
+      await disk.close();
+    }
+  };
+  // Only one that is there: looking makes none.
+  const look = async (directory: string) =>
+    existsSync(directory)
+      ? await at(directory, async (disk) => (await disk.list("", { deadlineMs: LIST_MS })).entries)
+      : undefined;
   try {
     const inEtcd = (await etcd.list("", { deadlineMs: LIST_MS })).entries;
-    // Only one that is there: looking makes none.
-    disk = existsSync(embedded) ? openDisk(embedded) : undefined;
-    const onDisk = disk && (await disk.list("", { deadlineMs: LIST_MS })).entries;
-    const [source, target] = to === "cluster" ? [onDisk, inEtcd] : [inEtcd, onDisk];
+    const onDisk = await look(embedded);
+    const underWay = await look(onItsWay(embedded, to));
+    if (to === "cluster" && onDisk !== undefined && underWay !== undefined) throw twoSources(embedded, to);
+    const arrived = to === "standalone" && isWhole(underWay) && !inEtcd.some(({ key }) => key === keys.site);
+    const [source, target] =
+      to === "cluster"
+        ? [underWay ?? onDisk, inEtcd]
+        : // The nodes that still run are told by etcd alone.
+          [arrived ? [...inEtcd.filter(({ lease }) => lease !== undefined), ...(underWay ?? [])] : inEtcd, onDisk];
     const plan = planStoreMove({ to, source, target, replace });
     if (plan.kind === "refused") throw new CliError(plan.exitCode, plan.why);
     if (dryRun) return plan.entries;
-
-    if (to === "cluster" && disk !== undefined) {
-      const count = await copyStore(disk, etcd);
-      report.step(`copied ${count} entries to etcd, and compared them`);
-      await disk.close();
-      disk = undefined;
-      report.step(`the former store lies in ${putAside(embedded, to)}; delete it when you don't need it any more`);
-      return count;
-    }
-    await disk?.close();
-    disk = undefined;
-    if (existsSync(embedded)) report.step(`what was there lies in ${putAside(embedded, to)}`);
-    disk = openDisk(embedded);
-    const count = await copyStore(etcd, disk);
-    report.step(`copied ${count} entries to ${embedded}, and compared them`);
-    await retireEtcd(etcd, options);
-    return count;
+    if (to === "cluster") return await promote(etcd, at, options);
+    if (!arrived) await demote(etcd, at, openSite, options);
+    if (existsSync(embedded)) options.report.step(`what was there lies in ${putAside(embedded, embedded, to)}`);
+    renameSync(onItsWay(embedded, to), embedded);
+    options.report.step(`the site is in ${embedded} from now on`);
+    return plan.entries;
   } catch (error) {
     if (error instanceof StoreUnavailableError) throw new CliError(EXIT.unavailable, error.message, error);
     throw error;
   } finally {
-    await disk?.close();
-    await etcd.close();
+    for (const each of open) await each.close();
   }
 }
 
-/** Under another prefix, as a directory would be renamed. */
-async function retireEtcd(etcd: Coordination, { settings, report, to }: StoreMoveOptions): Promise<void> {
+type AtDisk = <T>(directory: string, action: (disk: Coordination) => Promise<T>) => Promise<T>;
+
+/** The former store leaves its place before anything is in the new one. */
+async function promote(etcd: Coordination, at: AtDisk, { to, embedded, report }: StoreMoveOptions): Promise<number> {
+  const from = onItsWay(embedded, to);
+  if (!existsSync(from)) renameSync(embedded, from);
+  report.step(`the site lies in ${from} until it is copied: if this ends before, give the same command with --replace`);
+  const count = await at(from, (disk) => copyStore(disk, etcd));
+  report.step(`copied ${count} entries to etcd, and compared them`);
+  report.step(`the former store lies in ${putAside(from, embedded, to)}; delete it when you don't need it any more`);
+  return count;
+}
+
+/** The new store comes to its place only when nothing is in etcd any more. */
+async function demote(
+  etcd: Coordination,
+  at: AtDisk,
+  openSite: (site: string) => Coordination,
+  { to, embedded, settings, report }: StoreMoveOptions,
+): Promise<void> {
+  const into = onItsWay(embedded, to);
+  rmSync(into, { recursive: true, force: true });
+  const count = await at(into, (disk) => copyStore(etcd, disk));
+  report.step(`copied ${count} entries to ${into}, and compared them`);
+  // Under another prefix, as a directory would be renamed.
   const aside = `${settings.site}.before-${commandTo(to)}`;
-  const former = openEtcd(settings, aside);
+  const former = openSite(aside);
   try {
     await copyStore(etcd, former);
-    await etcd.transact({ compare: [], apply: [{ deletePrefix: "" }] });
-    report.step(`what was in etcd lies below /longshore/${aside}/ there`);
-  } catch (error) {
-    const hint = `delete /longshore/${settings.site}/ there before nodes of the site are started again`;
-    report.warn(`the site is still in etcd, too (${messageOf(error)}): ${hint}`);
   } finally {
     await former.close();
   }
+  await etcd.transact({ compare: [], apply: [{ deletePrefix: "" }] });
+  report.step(`what was in etcd lies below /longshore/${aside}/ there`);
 }
 
-function putAside(directory: string, to: Mode): string {
-  const aside = `${directory}.before-${commandTo(to)}`;
+/** Where the site lies on the disk during a move, and no node looks for it. */
+function onItsWay(embedded: string, to: Mode): string {
+  return `${embedded}.${commandTo(to)}-under-way`;
+}
+
+/** The head is what a copy ends with. */
+function isWhole(entries: readonly Entry[] | undefined): boolean {
+  return [keys.site, keys.configHead].every((wanted) => entries?.some(({ key }) => key === wanted) === true);
+}
+
+function twoSources(embedded: string, to: Mode): CliError {
+  return new CliError(
+    EXIT.conflict,
+    `${onItsWay(embedded, to)} holds the site of a move that was broken off, and ${embedded} is there, too: ` +
+      "move away the one that isn't the site's",
+  );
+}
+
+function putAside(directory: string, embedded: string, to: Mode): string {
+  const aside = `${embedded}.before-${commandTo(to)}`;
   rmSync(aside, { recursive: true, force: true });
   renameSync(directory, aside);
   return aside;
