@@ -1,7 +1,7 @@
 import { bytes } from "./content.js";
 import { Ledger } from "./ledger.js";
 import type { Partner } from "./partner.js";
-import { Open } from "./raw-sftp.js";
+import { Open, type RawSftp } from "./raw-sftp.js";
 
 /**
  * Partners at work, each with one session at a time: log in, send a file, log out, again. Unlike `Traffic` nobody tries twice:
@@ -54,8 +54,9 @@ export class Busy {
       const content = bytes(long ? 1_048_576 : 40_000 + ((round * 37_123) % 60_000), path);
       const begun = performance.now();
       let step = "login";
+      let session: RawSftp | undefined;
       try {
-        const session = await this.options.partner.raw({ replyMs: 30_000 });
+        session = await this.options.partner.raw({ replyMs: 30_000 });
         step = "transfer";
         const handle = await session.open(path, Open.W | Open.C | Open.T);
         const pieces = Math.ceil(content.length / PIECE);
@@ -71,6 +72,8 @@ export class Busy {
         if (long) this.longTransfers++;
         else this.slowestMs = Math.max(this.slowestMs, performance.now() - begun);
       } catch (error) {
+        // A drain would wait for it.
+        await session?.drop();
         this.failures.push(
           `${name} round ${round}, ${step}: ${error instanceof Error ? error.message : String(error)}`,
         );
