@@ -320,7 +320,10 @@ export class AccountSession implements Session {
         }
         this.#authorizeWrite(virtual, (await this.#store.find(name.path)) !== undefined);
       },
-      applyAttributes: (change: StatChange) => this.#store.setAttributes(name.path, change),
+      applyAttributes: async (change: StatChange) => {
+        authorize(this.#account(), virtual, "set-times");
+        await this.#store.setAttributes(name.path, change);
+      },
       closed: () => {
         this.#handles.delete(inner);
         if (this.#uploads.get(virtual) === inner) this.#uploads.delete(virtual);

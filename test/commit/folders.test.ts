@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { ConfigView, Snapshot } from "#config/contract.js";
@@ -165,4 +165,23 @@ test("an upload into a folder that is taken away before its close isn't committe
   set({});
   await assert.rejects(handle.close(), code("permission-denied"));
   assert.deepEqual(await readdir(join(root, "x")), []);
+});
+
+test("a handle that wrote nothing sets a committed file's times only where the account may", async () => {
+  const allow = ["list", "read", "write", "overwrite"];
+  const { root, session, set } = await site({ permissions: [{ path: "/", allow }] });
+  await put(session, "/f", "whole");
+  const touch = async () => {
+    const handle = await session.open("/f", intent.resume);
+    await handle.setAttributes({ atime: 1_000_000_000, mtime: 1_000_000_000 });
+    await handle.close();
+  };
+  const modified = async () => (await stat(join(root, "alice/f"))).mtimeMs;
+  const before = await modified();
+  await assert.rejects(touch(), code("permission-denied"));
+  assert.equal(await modified(), before);
+  set({ permissions: [{ path: "/", allow: [...allow, "set-times"] }] });
+  await touch();
+  assert.equal(await modified(), 1_000_000_000_000);
+  assert.equal(await readFile(join(root, "alice/f"), "utf8"), "whole");
 });
