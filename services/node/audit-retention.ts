@@ -19,6 +19,8 @@ export interface AuditRetentionOptions {
   readonly logger: Logger;
   /** To the first look, in milliseconds. Default 2,000. */
   readonly firstMs?: number;
+  /** This node's clock, in milliseconds since 1970. Default `Date.now`. */
+  readonly now?: () => number;
 }
 
 const EVERY_MS = 3_600_000;
@@ -60,11 +62,11 @@ export async function keepAuditShort(options: AuditRetentionOptions): Promise<vo
 
 /** True where something was removed, and more may be there. */
 export async function removeOnce(options: AuditRetentionOptions, days: number): Promise<boolean> {
-  const { audit, signal, logger } = options;
+  const { audit, signal, logger, now = Date.now } = options;
   const storage = options.storagePath();
   if (storage === undefined) throw new LongshoreError("unavailable", "the storage isn't there");
   const directory = join(storage, AUDIT_ON_STORAGE);
-  const before = oldBefore(days, await writtenAt(directory, signal), Date.now());
+  const before = oldBefore(days, await writtenAt(directory, signal), now());
   const retention = await planRetention(directory, before, signal);
   if (retention === undefined) return false;
   await audit.recordDurably(retentionRecord(retention, options.node, days));
