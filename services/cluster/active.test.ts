@@ -216,12 +216,18 @@ test("a planned switch, and its refusals", async (t) => {
   assert.ok(one.active.passiveMs() >= 0);
 });
 
-test("the mode changes: all serve until one is the active one, and all again when it changes back", async (t) => {
+/** Two nodes of an active-active site. */
+async function pairThatShares(t: TestContext) {
   const site = new Site(t);
   site.mode = "active-active";
   const [one, two] = [await site.node(1), await site.node(2)];
   await one.is("shared");
   await two.is("shared");
+  return { site, one, two };
+}
+
+test("the mode changes: all serve until one is the active one, and all again when it changes back", async (t) => {
+  const { site, one, two } = await pairThatShares(t);
   site.mode = "active-passive";
   assert.notEqual(two.active.role(), "passive", "nobody is it yet");
   await one.is("active");
@@ -234,12 +240,8 @@ test("the mode changes: all serve until one is the active one, and all again whe
 });
 
 test("the mode changes: the first in the order is the active one, whoever hears of it first", async (t) => {
-  const site = new Site(t);
-  site.mode = "active-active";
+  const { site, one, two } = await pairThatShares(t);
   site.order = ["node-2"];
-  const [one, two] = [await site.node(1), await site.node(2)];
-  await one.is("shared");
-  await two.is("shared");
   // Both know for long that nobody holds the key.
   await pause(1_200);
   site.mode = "active-passive";
@@ -250,11 +252,7 @@ test("the mode changes: the first in the order is the active one, whoever hears 
 });
 
 test("a node that once stood still while all served ends no transfers when the mode changes later", async (t) => {
-  const site = new Site(t);
-  site.mode = "active-active";
-  const [one, two] = [await site.node(1), await site.node(2)];
-  await one.is("shared");
-  await two.is("shared");
+  const { site, one, two } = await pairThatShares(t);
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_700);
   // The first tick notices; the lease is the same, and usable.
   for (const { active } of site.nodes) active.check();
