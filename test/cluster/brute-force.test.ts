@@ -1,14 +1,15 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { makeKeyPair } from "#protocols/sftp/testing-keys.js";
 import { until } from "../support/processes.js";
 import { keepAwake } from "./fixture.js";
-import { GuardedSite, keyPair } from "./guarded-site.js";
+import { GuardedSite } from "./guarded-site.js";
 
 /** Guessing through the balancer and at single nodes: only the guilty are shut out, by every node, and it lasts. */
 
 const LIMIT = 5;
 const PASSWORD = "the right one";
-const keys = keyPair();
+const keys = await makeKeyPair();
 let site: GuardedSite;
 
 keepAwake();

@@ -1,7 +1,6 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
-import ssh2 from "ssh2";
 import { renderEndSessions } from "#balancer/end-sessions.js";
 import { renderBalancer } from "#balancer/template.js";
 import type { PartnerSite } from "../support/clients/partner.js";
@@ -198,10 +197,6 @@ async function startHaproxy(site: Site, nodes: readonly Node[]): Promise<{ hapro
 }
 
 export type Heard = "in" | "refused" | "closed";
-
-export function keyPair(): { readonly private: string; readonly public: string } {
-  return ssh2.utils.generateKeyPairSync("ed25519");
-}
 
 export function settingsOf(node: Node) {
   return JSON.parse(readFileSync(node.settings, "utf8")) as Record<"sftp" | "admin" | "agent", { port: number }>;

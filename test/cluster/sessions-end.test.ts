@@ -1,16 +1,17 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { makeKeyPair } from "#protocols/sftp/testing-keys.js";
 import type { RawSftp } from "../support/clients/raw-sftp.js";
 import { Open } from "../support/clients/raw-sftp.js";
 import { until } from "../support/processes.js";
 import { keepAwake } from "./fixture.js";
-import { GuardedSite, keyPair } from "./guarded-site.js";
+import { GuardedSite } from "./guarded-site.js";
 
 /** Running sessions end within a second of what takes their ground away, on every node, whichever node was told. */
 
 const PASSWORD = "the right one";
-const keys = keyPair();
-const otherKeys = keyPair();
+const keys = await makeKeyPair();
+const otherKeys = await makeKeyPair();
 const base = { password: PASSWORD, publicKeys: [keys.public, otherKeys.public] };
 let site: GuardedSite;
 

@@ -3,7 +3,8 @@ import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import { test } from "node:test";
-import ssh2, { type ClientChannel } from "ssh2";
+import type { ClientChannel } from "ssh2";
+import { generateHostKey } from "#config/host-keys.js";
 import { monotonicMs } from "#lib/clock.js";
 import { nativeCrypto } from "./native.js";
 import { type Bench, endLine, logIn, openSubsystem, startBench, until } from "./testing.js";
@@ -210,7 +211,7 @@ test("new host keys count for the next connection; faulty ones leave the old in 
   const running = await logIn(t, bench.config);
   const before = await keyOf();
   assert.equal(await keyOf(), before);
-  bench.change({ hostKeys: [ssh2.utils.generateKeyPairSync("ed25519").private] });
+  bench.change({ hostKeys: [await generateHostKey("ed25519")] });
   const after = await keyOf();
   assert.notEqual(after, before);
   bench.change({ hostKeys: ["no key"] });

@@ -5,6 +5,7 @@ import ssh2, { type ConnectConfig } from "ssh2";
 import { hashPassword } from "#auth/passwords.js";
 import { createVerifier } from "#auth/verifier.js";
 import type { Snapshot } from "#config/contract.js";
+import { generateHostKey } from "#config/host-keys.js";
 import { accountSchema, type SftpSettings, siteSchema } from "#config/schema.js";
 import { noEntries } from "#config/snapshot.js";
 import { monotonicMs } from "#lib/clock.js";
@@ -14,12 +15,13 @@ import type { Session, Sessions } from "#sessions/contract.js";
 import { createListener } from "../net/listener.js";
 import { createSftpServer, type SftpServer, type SftpServerOptions } from "./server.js";
 import type { startSftpSubsystem } from "./subsystem.js";
+import { makeKeyPair } from "./testing-keys.js";
 
 /** What the tests of the SSH layer share: a server on a free port whose subsystem echoes, and no files behind it. */
 
 export const PASSWORD = "secret";
 
-const userKeys = ssh2.utils.generateKeyPairSync("ed25519");
+const userKeys = await makeKeyPair();
 export const USER_KEY = userKeys.private;
 
 /** Sends every byte back: enough to see that the way both ways is whole. */
@@ -126,10 +128,7 @@ export async function startBench(
     site: siteSchema.parse({ ...site, sftp }),
     accounts: new Map(accounts.map((account) => [account.name, accountSchema.parse(account)])),
     administrators: new Map(),
-    hostKeys: [
-      ssh2.utils.generateKeyPairSync("ed25519").private,
-      ssh2.utils.generateKeyPairSync("rsa", { bits: 2048 }).private,
-    ],
+    hostKeys: [await generateHostKey("ed25519"), ssh2.utils.generateKeyPairSync("rsa", { bits: 2048 }).private],
   };
   const config = { snapshot: () => snapshot, onChange: () => () => {} };
   const counts = { opened: 0, ended: 0 };
