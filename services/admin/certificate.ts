@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { createSecureContext, type SecureContextOptions } from "node:tls";
 import { monotonicMs } from "#lib/clock.js";
 import { LongshoreError } from "#lib/errors.js";
+import { followFiles } from "#lib/followed-files.js";
 import type { Logger } from "#lib/logger.js";
 
 /** Of the admin port; both in PEM. The certificate's file holds its chain, too. */
@@ -20,40 +21,36 @@ export interface CertificateFollower {
   follow(renewed: (pair: SecureContextOptions) => void): () => void;
 }
 
-/** Tools that renew certificates replace two files, one after the other; nobody needs the new one within the second. */
-const LOOK_MS = 1_000;
 /** A pair that doesn't fit is said once, and again after so long. */
 const SAY_MS = 60_000;
 
-/**
- * The admin port's certificate, read again when its files change. By content, not by time or watch: files in containers
- * are links that are switched, and on network shares no watch tells. Throws a LongshoreError where the first pair can't be used.
- */
+/** The admin port's certificate, followed. Throws a LongshoreError where the first pair can't be used. */
 export function createCertificateFollower(files: AdminTls, logger: Logger): CertificateFollower {
-  let current = readPair(files);
+  const initial = readPair(files);
+  let current = initial;
   return {
-    initial: current,
+    initial,
     current: () => current.cert,
     follow(renewed) {
       let saidAt = Number.NEGATIVE_INFINITY;
-      const look = () => {
-        try {
-          const next = readPair(files);
-          if (next.cert === current.cert && next.key === current.key) return;
+      return followFiles({
+        first: initial,
+        read: () => readPair(files),
+        same: (one, other) => one.cert === other.cert && one.key === other.key,
+        renewed(next) {
           renewed(next);
           current = next;
           const { validTo, subject } = new X509Certificate(next.cert);
           logger.info("the admin port has a new certificate", { subject, validTo });
           saidAt = Number.NEGATIVE_INFINITY;
-        } catch (error) {
+        },
+        refused(error) {
           // Between the two renames the pair doesn't fit: the old one stays in use.
           if (monotonicMs() - saidAt < SAY_MS) return;
           saidAt = monotonicMs();
           logger.warn("the admin port's new certificate can't be used; the old one stays", { error });
-        }
-      };
-      const timer = setInterval(look, LOOK_MS).unref();
-      return () => clearInterval(timer);
+        },
+      });
     },
   };
 }

@@ -42,7 +42,7 @@ export interface AdminOptions extends AdminParts {
   /** Absent: HTTP in the clear. */
   readonly tls?: AdminTls | undefined;
   /** Of `adminTokenFile`: it may do everything. */
-  readonly token: string;
+  readonly token: () => string;
   /** Of the configuration in force; undefined before there is one. */
   readonly inForce: () => ReadonlyMap<string, Administrator> | undefined;
   /** Whose `X-Forwarded-For` is believed: networks in CIDR form. */

@@ -9,7 +9,7 @@ const NOW = Date.parse("2026-01-01T00:00:00Z");
 
 function bench(...administrators: Administrator[]) {
   let map: ReadonlyMap<string, Administrator> | undefined = new Map(administrators.map((one) => [one.name, one]));
-  const authenticate = createAuthenticator({ siteToken: SITE, administrators: () => map, now: () => NOW });
+  const authenticate = createAuthenticator({ siteToken: () => SITE, administrators: () => map, now: () => NOW });
   const become = (next: typeof map) => {
     map = next;
   };
@@ -37,7 +37,7 @@ test("the site's token, and only it, opens the door before there is an administr
 });
 
 test("an empty site token would open nothing", () => {
-  assert.equal(createAuthenticator({ siteToken: "", administrators: () => undefined })("Bearer "), "missing");
+  assert.equal(createAuthenticator({ siteToken: () => "", administrators: () => undefined })("Bearer "), "missing");
 });
 
 test("an administrator's token is known by its id and proved by its secret", () => {

@@ -10,7 +10,7 @@ export type Authentication =
 
 export interface AuthenticatorOptions {
   /** Of `adminTokenFile`: it makes the first administrator, and is the way in where all others are lost. */
-  readonly siteToken: string;
+  readonly siteToken: () => string;
   /** Of the configuration in force; undefined before there is one. The same map means the same content. */
   readonly administrators: () => ReadonlyMap<string, Administrator> | undefined;
   /** Milliseconds since 1970. */
@@ -25,7 +25,6 @@ export function createAuthenticator(
   options: AuthenticatorOptions,
 ): (authorization: string | undefined) => Authentication {
   const { now = Date.now } = options;
-  const site = digest(options.siteToken);
   let indexed: ReadonlyMap<string, Administrator> | undefined;
   let index: ReadonlyMap<string, Owned> = new Map();
 
@@ -34,7 +33,8 @@ export function createAuthenticator(
     if (given === undefined) return "missing";
     const hash = digest(given);
     // Digests have one length, which timingSafeEqual needs, and hide the token's.
-    if (timingSafeEqual(hash, site)) return { name: SITE_TOKEN_NAME, role: "admin", scopes: ["*"] };
+    if (timingSafeEqual(hash, digest(options.siteToken())))
+      return { name: SITE_TOKEN_NAME, role: "admin", scopes: ["*"] };
     const id = TOKEN.exec(given)?.[1];
     if (id === undefined) return "unknown";
     const administrators = options.administrators();

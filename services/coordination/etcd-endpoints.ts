@@ -15,14 +15,8 @@ import type { IResponseHeader } from "etcd3/lib/rpc.js";
 import { monotonicMs } from "#lib/clock.js";
 import type { Logger } from "#lib/logger.js";
 import { StoreUnavailableError } from "./errors.js";
+import type { EtcdCredentials } from "./etcd-credentials.js";
 import { describe, isSilence, isWorthRepeating, readError } from "./etcd-errors.js";
-
-/** Client certificate of ours and the authority that we trust, as PEM. */
-export interface EtcdTls {
-  readonly ca: Buffer;
-  readonly cert: Buffer;
-  readonly key: Buffer;
-}
 
 /** One connection per service and member: bulk reads can't hold up keep-alives, and a dead one is replaced alone. */
 export type Service = "KV" | "Lease" | "Watch";
@@ -213,12 +207,12 @@ export class EndpointSet {
   #cluster = "";
   #newestRevision = 0;
 
-  constructor(addresses: readonly string[], tls: EtcdTls | undefined, logger: Logger | undefined) {
-    const secure = tls
-      ? grpcCredentials.createSsl(tls.ca, tls.key, tls.cert)
-      : addresses.some((address) => address.startsWith("https:"))
+  constructor(addresses: readonly string[], tls: EtcdCredentials | undefined, logger: Logger | undefined) {
+    const secure =
+      tls?.channel ??
+      (addresses.some((address) => address.startsWith("https:"))
         ? grpcCredentials.createSsl()
-        : grpcCredentials.createInsecure();
+        : grpcCredentials.createInsecure());
     this.#endpoints = addresses.map((address) => new Endpoint(address, secure));
     const first = this.#endpoints[0];
     if (!first) throw new StoreUnavailableError("no etcd endpoint is configured");

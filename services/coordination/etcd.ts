@@ -16,13 +16,14 @@ import type {
 } from "./contract.js";
 import { StoreUnavailableError } from "./errors.js";
 import { EtcdCodec } from "./etcd-codec.js";
-import { EndpointSet, type EtcdTls } from "./etcd-endpoints.js";
+import { EtcdCredentials, type EtcdTls } from "./etcd-credentials.js";
+import { EndpointSet } from "./etcd-endpoints.js";
 import { isCompacted, readError, transactionError } from "./etcd-errors.js";
 import { grantEtcdLease } from "./etcd-lease.js";
 import { followPrefix } from "./etcd-watch.js";
 import { assertAfter, assertKey, assertListing, assertPrefix, assertTransaction } from "./transaction-rules.js";
 
-export type { EtcdTls } from "./etcd-endpoints.js";
+export type { EtcdTls } from "./etcd-credentials.js";
 
 /** Default of `CallOptions.deadlineMs`. */
 export const DEFAULT_DEADLINE_MS = 2_000;
@@ -45,13 +46,19 @@ export interface EtcdOptions {
   readonly logger?: Logger;
 }
 
+export interface EtcdStore extends Coordination {
+  /** From now on new connections are made with `tls`, for a store that was made with some. Those that stand stay. */
+  renewTls(tls: EtcdTls): void;
+}
+
 /** The coordination store on etcd 3.4 or later. It connects at the first call. */
-export function createEtcdCoordination(options: EtcdOptions): Coordination {
+export function createEtcdCoordination(options: EtcdOptions): EtcdStore {
   return new EtcdCoordination(options);
 }
 
-class EtcdCoordination implements Coordination {
+class EtcdCoordination implements EtcdStore {
   readonly maxOperations: number;
+  readonly #credentials: EtcdCredentials | undefined;
   readonly #codec: EtcdCodec;
   readonly #endpoints: EndpointSet;
   readonly #logger: Logger | undefined;
@@ -60,7 +67,12 @@ class EtcdCoordination implements Coordination {
     this.maxOperations = options.maxOperations ?? DEFAULT_MAX_OPERATIONS;
     this.#logger = options.logger;
     this.#codec = new EtcdCodec(options.site);
-    this.#endpoints = new EndpointSet(options.endpoints, options.tls, options.logger);
+    this.#credentials = options.tls && new EtcdCredentials(options.tls);
+    this.#endpoints = new EndpointSet(options.endpoints, this.#credentials, options.logger);
+  }
+
+  renewTls(tls: EtcdTls): void {
+    this.#credentials?.renew(tls);
   }
 
   async get(key: string, options: CallOptions = {}): Promise<Entry | undefined> {

@@ -43,6 +43,7 @@ import { createDataPath, type DataPath, openStore } from "./data-path.js";
 import { hashInForce, isMismatch } from "./drift.js";
 import { EXIT_FAILED, EXIT_SETTINGS, StartupError } from "./errors.js";
 import { folderUsages } from "./folder-usage.js";
+import { createLiveAdminToken } from "./live-admin-token.js";
 import { createLiveKeyRing } from "./live-key-ring.js";
 import { createLoadMeter } from "./load.js";
 import { adminTokenIn, clusterKeyIn, nodeIdIn } from "./local-files.js";
@@ -75,7 +76,7 @@ const LEAVE_MS = 1_000;
 
 /** The only composition root: makes every part of a node and hands each one what it needs. Throws StartupError. */
 export function createApp(settings: NodeSettings): App {
-  const token = adminTokenIn(settings.adminTokenFile);
+  const firstToken = adminTokenIn(settings.adminTokenFile);
   const firstKeys = clusterKeyIn(settings.clusterKeyFile);
   assertAdminTls(settings);
   const identity = identityOf(settings);
@@ -85,8 +86,10 @@ export function createApp(settings: NodeSettings): App {
   process.removeAllListeners("warning").on("warning", ({ name, message }) => logger.warn(message, { warning: name }));
   const keyRing = createLiveKeyRing(settings.clusterKeyFile, firstKeys, logger);
   const clusterKey = keyRing.ring;
+  const adminToken = createLiveAdminToken(settings.adminTokenFile, firstToken, logger);
   const metrics = createMetrics({ node: settings.name, version: VERSION, labels: METRIC_LABELS });
-  const coordination = measured(openCoordination(settings, logger), metrics);
+  const opened = openCoordination(settings, logger);
+  const coordination = measured(opened.store, metrics);
   const stopping = new AbortController();
 
   // A standalone node's store is on this very disk: there is no start without it.
@@ -119,7 +122,7 @@ export function createApp(settings: NodeSettings): App {
     const status = config.status();
     return { ...status, hash: hashInForce(status.hash, { clusterKeys: sealKeys().toSorted().join() }) };
   };
-  const certificates = createNodeCertificates(settings, () => admin.certificate());
+  const certificates = createNodeCertificates(() => admin.certificate(), opened.etcdTls);
   const heartbeat = (): Heartbeat => {
     const { revision, hash, lagMs } = configStatus();
     return {
@@ -227,7 +230,7 @@ export function createApp(settings: NodeSettings): App {
     host: settings.admin.host,
     port: settings.admin.port,
     tls: settings.admin.tls,
-    token,
+    token: adminToken.current,
     node: {
       identity,
       state: () => state.now(),
@@ -305,6 +308,7 @@ export function createApp(settings: NodeSettings): App {
     () => metrics.close(),
     () => coordination.close(),
     () => keyRing.stop(),
+    () => adminToken.stop(),
   ];
   keyRing.onChange(() => {
     // What couldn't be opened before may be now.

@@ -5,7 +5,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { createNodeCertificates, describeCertificate } from "./certificates.js";
-import { nodeSettingsSchema } from "./settings.js";
 
 const directory = mkdtempSync(join(tmpdir(), "longshore-certificates-"));
 const DAY_MS = 86_400_000;
@@ -46,33 +45,18 @@ test("text around the certificates doesn't count, and what is none isn't told", 
   assert.equal(describeCertificate("admin", broken), undefined);
 });
 
-test("the admin port's is followed, etcd's are what the node started with", () => {
-  const settings = nodeSettingsSchema.parse({
-    site: "s",
-    name: "n",
-    slot: 1,
-    dataDirectory: directory,
-    storage: { path: directory },
-    coordination: {
-      kind: "etcd",
-      endpoints: ["https://192.0.2.1:2379"],
-      tls: {
-        caFile: join(directory, "long.pem"),
-        certificateFile: join(directory, "short.pem"),
-        keyFile: join(directory, "key"),
-      },
-    },
-    sftp: { host: "127.0.0.1", port: 1 },
-    admin: { host: "127.0.0.1", port: 2 },
-    adminTokenFile: "t",
-    clusterKeyFile: "k",
-  });
+test("each is told as it is now, in the order in which a heartbeat shows them", () => {
   let admin: string | undefined;
-  const certificates = createNodeCertificates(settings, () => admin);
+  let etcd = { cert: short, ca: long, key: "" };
+  const certificates = createNodeCertificates(
+    () => admin,
+    () => etcd,
+  );
   const uses = () => certificates().map(({ use, names }) => `${use} ${names.split("\n")[0]}`);
   assert.deepEqual(uses(), ["etcd-client CN=short", "etcd-authority CN=long"]);
   admin = long;
   assert.deepEqual(uses(), ["admin CN=long", "etcd-client CN=short", "etcd-authority CN=long"]);
   admin = short;
-  assert.equal(uses()[0], "admin CN=short");
+  etcd = { cert: long, ca: short, key: "" };
+  assert.deepEqual(uses(), ["admin CN=short", "etcd-client CN=long", "etcd-authority CN=short"]);
 });

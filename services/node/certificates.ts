@@ -1,7 +1,6 @@
 import { createHash, X509Certificate } from "node:crypto";
-import { readFileSync } from "node:fs";
 import type { CertificateUse, NodeCertificate } from "#cluster/certificates.js";
-import type { NodeSettings } from "./settings.js";
+import type { EtcdTls } from "#coordination/etcd.js";
 
 /** Each heartbeat carries them. */
 const MAX_NAMES_LENGTH = 1_024;
@@ -24,32 +23,27 @@ export function describeCertificate(use: CertificateUse, pem: string): NodeCerti
   }
 }
 
-/**
- * The certificates that this node works with now. `adminPem` says which one the admin port shows; those for etcd are the
- * files as they were at the start, since that is what connections are made with until the next one.
- */
-export function createNodeCertificates(settings: NodeSettings, adminPem: () => string | undefined) {
-  const { coordination } = settings;
-  const tls = coordination.kind === "etcd" ? coordination.tls : undefined;
-  const ofEtcd = [
-    tls && describeCertificate("etcd-client", readOrNothing(tls.certificateFile)),
-    tls && describeCertificate("etcd-authority", readOrNothing(tls.caFile)),
-  ].filter((each) => each !== undefined);
-  let admin: { readonly pem: string; readonly certificate: NodeCertificate | undefined } | undefined;
+/** The certificates that this node works with now: which one the admin port shows, and what etcd is connected to with. */
+export function createNodeCertificates(adminPem: () => string | undefined, etcd: () => EtcdTls | undefined) {
+  const described = {
+    admin: rememberingLast("admin"),
+    client: rememberingLast("etcd-client"),
+    authority: rememberingLast("etcd-authority"),
+  };
   return (): NodeCertificate[] => {
-    const pem = adminPem();
-    if (pem !== admin?.pem) {
-      admin = pem === undefined ? undefined : { pem, certificate: describeCertificate("admin", pem) };
-    }
-    return [...(admin?.certificate === undefined ? [] : [admin.certificate]), ...ofEtcd];
+    const tls = etcd();
+    const all = [described.admin(adminPem()), described.client(tls?.cert), described.authority(tls?.ca)];
+    return all.filter((each) => each !== undefined);
   };
 }
 
-/** What can't be read has been complained about where it is used. */
-function readOrNothing(file: string): string {
-  try {
-    return readFileSync(file, "utf8");
-  } catch {
-    return "";
-  }
+/** Asked at each heartbeat, and mostly for the same. */
+function rememberingLast(use: CertificateUse) {
+  let last: { readonly pem: string | undefined; readonly certificate: NodeCertificate | undefined } | undefined;
+  return (pem: string | undefined) => {
+    if (last === undefined || last.pem !== pem) {
+      last = { pem, certificate: pem === undefined ? undefined : describeCertificate(use, pem) };
+    }
+    return last.certificate;
+  };
 }

@@ -1,37 +1,88 @@
+import { X509Certificate } from "node:crypto";
+import { createSecureContext } from "node:tls";
 import type { Coordination } from "#coordination/contract.js";
 import { createEmbeddedCoordination } from "#coordination/embedded.js";
 import { OutcomeUnknownError, StoreUnavailableError } from "#coordination/errors.js";
-import { createEtcdCoordination } from "#coordination/etcd.js";
+import { createEtcdCoordination, type EtcdTls } from "#coordination/etcd.js";
 import { monotonicMs } from "#lib/clock.js";
+import { followFiles } from "#lib/followed-files.js";
 import type { Logger } from "#lib/logger.js";
 import type { Metrics, StoreCall, StoreOutcome } from "#observe/metrics.js";
 import { EXIT_FAILED, StartupError } from "./errors.js";
 import { secretIn } from "./local-files.js";
 import type { NodeSettings } from "./settings.js";
 
+export interface OpenStore {
+  readonly store: Coordination;
+  /** What connections to etcd are made with now; undefined where they are plain, and for the embedded store. */
+  etcdTls(): EtcdTls | undefined;
+}
+
 /** The store that the settings name; etcd needn't be up yet. Throws StartupError. */
-export function openCoordination(settings: NodeSettings, logger: Logger): Coordination {
+export function openCoordination(settings: NodeSettings, logger: Logger): OpenStore {
   const { coordination, site } = settings;
   if (coordination.kind === "embedded") {
     try {
-      return createEmbeddedCoordination({ directory: coordination.directory, logger });
+      const store = createEmbeddedCoordination({ directory: coordination.directory, logger });
+      return { store, etcdTls: () => undefined };
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
       throw new StartupError(`coordination.directory: ${why}`, EXIT_FAILED, error);
     }
   }
   const { endpoints, tls } = coordination;
-  if (tls === undefined) return createEtcdCoordination({ endpoints, site, logger });
-  return createEtcdCoordination({
-    endpoints,
-    site,
-    logger,
-    tls: {
-      ca: Buffer.from(secretIn("coordination.tls.caFile", tls.caFile)),
-      cert: Buffer.from(secretIn("coordination.tls.certificateFile", tls.certificateFile)),
-      key: Buffer.from(secretIn("coordination.tls.keyFile", tls.keyFile)),
+  if (tls !== undefined) return openSecured(endpoints, site, tls, logger);
+  return { store: createEtcdCoordination({ endpoints, site, logger }), etcdTls: () => undefined };
+}
+
+/** A pair of files that doesn't fit is said once, and again after so long. */
+const SAY_MS = 60_000;
+
+/** etcd with mutual TLS; certificates that are replaced in their files are used from the next connection on. */
+function openSecured(endpoints: readonly string[], site: string, files: TlsFiles, logger: Logger): OpenStore {
+  let tls = readTls(files);
+  const store = createEtcdCoordination({ endpoints, site, logger, tls });
+  let saidAt = Number.NEGATIVE_INFINITY;
+  const unfollow = followFiles({
+    first: tls,
+    read: () => usable(readTls(files)),
+    same: (one, other) => one.ca === other.ca && one.cert === other.cert && one.key === other.key,
+    renewed(next) {
+      store.renewTls(next);
+      tls = next;
+      const { validTo, subject } = new X509Certificate(next.cert);
+      logger.info("etcd's next connections are made with new certificates", { subject, validTo });
+      saidAt = Number.NEGATIVE_INFINITY;
+    },
+    refused(error) {
+      if (monotonicMs() - saidAt < SAY_MS) return;
+      saidAt = monotonicMs();
+      logger.warn("the new certificates for etcd can't be used; the old ones stay", { error });
     },
   });
+  const close = store.close.bind(store);
+  store.close = () => {
+    unfollow();
+    return close();
+  };
+  return { store, etcdTls: () => tls };
+}
+
+type TlsFiles = { readonly caFile: string; readonly certificateFile: string; readonly keyFile: string };
+
+/** Throws StartupError. */
+function readTls({ caFile, certificateFile, keyFile }: TlsFiles): EtcdTls {
+  return {
+    ca: secretIn("coordination.tls.caFile", caFile),
+    cert: secretIn("coordination.tls.certificateFile", certificateFile),
+    key: secretIn("coordination.tls.keyFile", keyFile),
+  };
+}
+
+/** Throws where no connection could be made with it: grpc would only say that it can't connect. */
+function usable(tls: EtcdTls): EtcdTls {
+  createSecureContext(tls);
+  return tls;
 }
 
 /** The same store, with each call's latency and outcome counted. */

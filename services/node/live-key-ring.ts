@@ -1,4 +1,5 @@
-import { readFileSync, unwatchFile, watchFile } from "node:fs";
+import { readFileSync } from "node:fs";
+import { followFiles } from "#lib/followed-files.js";
 import type { Logger } from "#lib/logger.js";
 import { type KeyRing, readKeyRing, type SealKey } from "#lib/seal.js";
 
@@ -11,35 +12,40 @@ export interface LiveKeyRing {
   stop(): void;
 }
 
-const LOOK_MS = 1_000;
-
 /**
  * The cluster key, followed while the node runs: keys are added, reordered and taken away without a restart. A file that
- * can't be read or isn't a key file changes nothing. Looks at the path each second, since a secret's file is mostly
- * replaced, or a link to one, or on a mount that tells nobody of changes.
+ * can't be read or isn't a key file changes nothing.
  */
 export function createLiveKeyRing(path: string, first: KeyRing, logger: Logger): LiveKeyRing {
   const keys: SealKey[] = [...first];
   const callbacks = new Set<() => void>();
-  const look = () => {
-    try {
-      const fresh = readKeyRing(readFileSync(path, "utf8"));
-      if (fresh.map(({ id }) => id).join() === keys.map(({ id }) => id).join()) return;
+  let said = false;
+  const stop = followFiles<KeyRing>({
+    first,
+    read: () => readKeyRing(readFileSync(path, "utf8")),
+    same: (one, other) => idsOf(one) === idsOf(other),
+    renewed(fresh) {
       keys.splice(0, keys.length, ...fresh);
-    } catch (error) {
+      said = false;
+      logger.info("the cluster key file changed", { seals: fresh[0].id, opens: idsOf(fresh) });
+      for (const callback of callbacks) callback();
+    },
+    refused(error) {
       // No content in the log: a broken key file is still a secret.
       const why = error instanceof Error && !("code" in error) ? error.message : "it can't be read";
-      logger.error("the cluster key file changed and can't be used; the keys of before stay in force", { path, why });
-      return;
-    }
-    logger.info("the cluster key file changed", { seals: keys[0]?.id, opens: keys.map(({ id }) => id).join(" ") });
-    for (const callback of callbacks) callback();
-  };
-  watchFile(path, { interval: LOOK_MS, persistent: false }, look);
+      const message = "the cluster key file changed and can't be used; the keys of before stay in force";
+      if (!said) logger.error(message, { path, why });
+      said = true;
+    },
+  });
   return {
     // Never empty: readKeyRing refuses a file without a key.
     ring: keys as unknown as KeyRing,
     onChange: (callback) => void callbacks.add(callback),
-    stop: () => unwatchFile(path, look),
+    stop,
   };
+}
+
+function idsOf(ring: KeyRing): string {
+  return ring.map(({ id }) => id).join(" ");
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { copyFile, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, describe, it } from "node:test";
@@ -285,6 +285,10 @@ describe("coordination store on one real etcd, with faults", { concurrency: fals
   });
 });
 
+async function contentOf({ ca, cert, key }: Certificate): Promise<EtcdTls> {
+  return { ca: await readFile(ca, "utf8"), cert: await readFile(cert, "utf8"), key: await readFile(key, "utf8") };
+}
+
 describe("coordination store on etcd with mutual TLS", () => {
   let directory = "";
   let etcd: EtcdCluster;
@@ -304,14 +308,8 @@ describe("coordination store on etcd with mutual TLS", () => {
     await killAll();
   });
 
-  const read = async (files: Certificate): Promise<EtcdTls> => ({
-    ca: await readFile(client.ca),
-    cert: await readFile(files.cert),
-    key: await readFile(files.key),
-  });
-
   it("serves a client with our certificate: calls, lease and watch", async () => {
-    const store = createEtcdCoordination({ endpoints: etcd.endpoints, site: "tls", tls: await read(client) });
+    const store = createEtcdCoordination({ endpoints: etcd.endpoints, site: "tls", tls: await contentOf(client) });
     try {
       const hints: WatchHint[] = [];
       store.watch("", (hint) => hints.push(hint));
@@ -330,7 +328,11 @@ describe("coordination store on etcd with mutual TLS", () => {
     const plain = etcd.endpoints.map((endpoint) => endpoint.replace("https://", ""));
     const clients = [
       createEtcdCoordination({ endpoints: etcd.endpoints, site: "tls" }),
-      createEtcdCoordination({ endpoints: etcd.endpoints, site: "tls", tls: await read(stranger) }),
+      createEtcdCoordination({
+        endpoints: etcd.endpoints,
+        site: "tls",
+        tls: await contentOf({ ...stranger, ca: client.ca }),
+      }),
       createEtcdCoordination({ endpoints: plain, site: "tls" }),
     ];
     for (const store of clients) {
@@ -338,6 +340,50 @@ describe("coordination store on etcd with mutual TLS", () => {
       await assert.rejects(call, StoreUnavailableError);
       await assert.rejects(store.get("k", { deadlineMs: 1_000 }), StoreUnavailableError);
       await store.close();
+    }
+  });
+
+  it("goes over to another authority without being made anew: calls, lease and watch", async () => {
+    const followed = {
+      ca: join(directory, "ca.pem"),
+      cert: join(directory, "cert.pem"),
+      key: join(directory, "key.pem"),
+    };
+    const replace = async (files: Certificate) => {
+      await copyFile(files.ca, followed.ca);
+      await copyFile(files.cert, followed.cert);
+      await copyFile(files.key, followed.key);
+    };
+    const [before, after] = [await makeAuthority(directory, "before"), await makeAuthority(directory, "after")];
+    await replace(await before("etcd"));
+    const renewed = await startEtcd({ tls: followed });
+    const store = createEtcdCoordination({
+      endpoints: renewed.endpoints,
+      site: "tls",
+      tls: await contentOf(await before("longshore")),
+    });
+    try {
+      const hints: WatchHint[] = [];
+      store.watch("", (hint) => hints.push(hint));
+      applied(await store.transact({ compare: [], apply: [put("k", "1")] }));
+      await until("the watch works", 5_000, () => hints.some((hint) => hint.kind === "changed"));
+      await replace(await after("etcd"));
+      for (const member of renewed.members) await member.restart();
+      await assert.rejects(store.get("k", { deadlineMs: 1_000 }), StoreUnavailableError);
+      hints.length = 0;
+      store.renewTls(await contentOf(await after("longshore")));
+      await until("it is connected again", 10_000, async () => {
+        return (await store.get("k", { deadlineMs: 1_000 }).catch(() => undefined))?.value === "1";
+      });
+      const lease = await store.lease();
+      await until("the watch works again", 10_000, async () => {
+        applied(await store.transact({ compare: [], apply: [put("l", "1", lease.id)] }));
+        return hints.length > 0;
+      });
+      await lease.release();
+    } finally {
+      await store.close();
+      await renewed.stop();
     }
   });
 });

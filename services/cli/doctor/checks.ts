@@ -62,7 +62,8 @@ function nodeAnswer({ name: subject, adminUrl, answer }: NodeFacts): Finding {
       return { check, subject, result: "ok", seen };
     }
     case "denied": {
-      const mend = "give the token that this node's adminTokenFile holds; it reads the file when it starts";
+      const mend =
+        "give the token that this node's adminTokenFile holds, or put the site's token there: the node takes it within a second";
       return { check, subject, result: "fail", seen: `${adminUrl} refuses the token`, mend };
     }
     case "odd": {

@@ -180,7 +180,7 @@ function openEtcd({ coordination }: EtcdSettings, site: string): Coordination {
   const read = (file: string) => {
     const text = readIfThere(file);
     if (text === undefined) throw new CliError(EXIT.usage, `--settings: ${file} isn't there`);
-    return Buffer.from(text);
+    return text;
   };
   return createEtcdCoordination({
     endpoints,
