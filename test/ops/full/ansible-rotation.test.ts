@@ -15,8 +15,6 @@ import { told } from "../../support/machines-plan.js";
 const MACHINES = ["m1", "m2", "m3"];
 const SESSIONS = 6;
 const MIB = 1024 * 1024;
-/** Longer than a transfer of the load takes; a node that is restarted waits that long for those it has. */
-const DRAIN_SECONDS = 30;
 
 describe("rotation on machines", () => {
   let site: AnsibleSite;
@@ -29,7 +27,6 @@ describe("rotation on machines", () => {
       nodes: MACHINES,
       balancers: ["m1", "m2"],
       monitoring: ["m3"],
-      vars: { longshore_drain_seconds: DRAIN_SECONDS },
     });
     partner = await Partner.add(site, "ops");
   });
@@ -52,6 +49,12 @@ describe("rotation on machines", () => {
         deadlineMs: 60_000,
         everyMs: 500,
       },
+    );
+
+  /** When the nodes' processes began: none of them is restarted for a file. */
+  const started = () =>
+    Promise.all(
+      MACHINES.map((machine) => site.lab.sh(machine, "docker inspect --format '{{.State.StartedAt}}' longshore-node")),
     );
 
   /** Sessions that send and fetch back, one file after the other, until the work is done. Nothing is tried twice. */
@@ -92,8 +95,13 @@ describe("rotation on machines", () => {
 
   test("every certificate is made anew, and no transfer fails", async () => {
     const before = await allShown();
+    const since = await started();
+    const session = await partner.raw({ deadlineMs: 1_200_000 });
     await underLoad("certificates", () => site.play("rotate_certificates"));
     const now = await allShown();
+    assert.deepEqual(await started(), since);
+    await session.put("/of-a-session-from-before", bytes(MIB, "before"));
+    await session.end();
     assert.ok(
       now.every((fingerprint, index) => fingerprint !== "" && fingerprint !== before[index]),
       now.join("\n"),
@@ -104,6 +112,7 @@ describe("rotation on machines", () => {
 
   test("the site gets a new authority, and no transfer fails", async () => {
     const old = readFileSync(site.secret("ca.pem"), "utf8");
+    const since = await started();
     await underLoad("authority", () => site.play("rotate_certificates", "-e", "longshore_new_authority=true"));
     const now = readFileSync(site.secret("ca.pem"), "utf8");
     assert.notEqual(now, old);
@@ -111,13 +120,16 @@ describe("rotation on machines", () => {
       const trusted = await site.lab.sh(machine, "cat /etc/longshore/tls/ca.pem");
       assert.equal(trusted.trim(), now.trim());
     }
+    assert.deepEqual(await started(), since);
     await ready();
     assert.deepEqual(site.changes(await site.play("site")), []);
   });
 
   test("cluster key and admin token are replaced, and no transfer fails", async () => {
     const before = { key: readFileSync(site.secret("cluster-key"), "utf8"), token: adminToken() };
+    const since = await started();
     await underLoad("secrets", () => site.play("rotate_secrets"));
+    assert.deepEqual(await started(), since);
     assert.notEqual(readFileSync(site.secret("cluster-key"), "utf8"), before.key);
     assert.notEqual(adminToken(), before.token);
     await ready();
