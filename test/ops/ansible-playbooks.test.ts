@@ -152,8 +152,8 @@ describe("the playbooks as they are written", () => {
     const steps = flattened(read("playbooks/rotate_secrets.yml")).map((task) => JSON.stringify(task));
     const at = (text: string) => steps.findIndex((step) => step.includes(text));
     assert.ok(at('"key-drop"') >= 0 && at('"key-drop"') < at('"key-done"'));
-    assert.ok(at('"new-token"') >= 0 && at('"new-token"') < at('"Restart the node"'));
-    assert.ok(at('"Restart the node"') < at('"token-done"'));
+    assert.ok(at('"new-token"') >= 0 && at('"new-token"') < at('"Wait until the node takes it"'));
+    assert.ok(at('"Wait until the node takes it"') < at('"token-done"'));
   });
 
   test("a node that is taken out leaves nothing behind that an upgrade has kept", () => {
