@@ -98,7 +98,10 @@ describe("images on machines", () => {
     const registry = "127.0.0.1:5000/mft";
     // Debian's own registry, on the machine itself: only there may one be without TLS.
     await lab.sh("m1", "apt-get update -qq && apt-get install -qq --no-install-recommends docker-registry >/dev/null");
-    await lab.sh("m1", "systemctl start docker-registry");
+    const settings = { version: 0.1, storage: { filesystem: { rootdirectory: "/var/lib/docker-registry" } } };
+    const open = JSON.stringify({ ...settings, http: { addr: "127.0.0.1:5000" } });
+    await lab.write("m1", "/etc/docker/registry/config.yml", open);
+    await lab.sh("m1", "systemctl restart docker-registry");
     const asks = () => lab.exec("m1", "bash", "-c", "</dev/tcp/127.0.0.1/5000");
     await until("the registry answers", async () => (await asks()).code === 0);
     for (const part of PARTS) {
