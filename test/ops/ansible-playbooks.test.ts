@@ -51,6 +51,14 @@ describe("the playbooks as they are written", () => {
     assert.deepEqual(telling.filter(({ task }) => task.no_log !== true).map(nameOf), []);
   });
 
+  test("what is rendered reaches a file or a program as it is, also where it looks like a dictionary", () => {
+    const asIs = allTasks.filter(({ task }) =>
+      /"(?:stdin|content)":"\{\{ item\.\w+ (?:\| string )?\}\}"/.test(JSON.stringify(task)),
+    );
+    assert.ok(asIs.length >= 3, "the pattern finds what is there");
+    assert.deepEqual(asIs.filter(({ task }) => !JSON.stringify(task).includes("| string }}")).map(nameOf), []);
+  });
+
   test("a machine that is away is passed over as a whole: a role's tasks look at what its other tasks have seen there", () => {
     const acting = (play: Written) =>
       "roles" in play || flattened([play]).some((task) => "ansible.builtin.include_role" in task);
