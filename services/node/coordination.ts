@@ -45,9 +45,11 @@ function openSecured(endpoints: readonly string[], site: string, files: TlsFiles
   let saidAt = Number.NEGATIVE_INFINITY;
   const unfollow = followFiles({
     first: tls,
-    read: () => usable(readTls(files)),
+    read: () => readTls(files),
     same: (one, other) => one.ca === other.ca && one.cert === other.cert && one.key === other.key,
     renewed(next) {
+      // Throws where no connection could be made with it: grpc would only say that it can't connect.
+      createSecureContext(next);
       store.renewTls(next);
       tls = next;
       const { validTo, subject } = new X509Certificate(next.cert);
@@ -77,12 +79,6 @@ function readTls({ caFile, certificateFile, keyFile }: TlsFiles): EtcdTls {
     cert: secretIn("coordination.tls.certificateFile", certificateFile),
     key: secretIn("coordination.tls.keyFile", keyFile),
   };
-}
-
-/** Throws where no connection could be made with it: grpc would only say that it can't connect. */
-function usable(tls: EtcdTls): EtcdTls {
-  createSecureContext(tls);
-  return tls;
 }
 
 /** The same store, with each call's latency and outcome counted. */
