@@ -56,8 +56,8 @@ export async function readBody(request: IncomingMessage, limit: number): Promise
 }
 
 /** What a client may still send of a body that was refused, and for how long we listen. */
-const DRAIN_BYTES = 8_000_000;
-const DRAIN_MS = 2_000;
+export const DRAIN_BYTES = 8_000_000;
+export const DRAIN_MS = 2_000;
 
 /**
  * Reads and drops the rest of a body, within bounds: closing on unread bytes would reset the connection, and the client

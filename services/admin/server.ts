@@ -1,6 +1,6 @@
 import { createServer, type RequestListener, type Server } from "node:http";
 import { createServer as createSecureServer, type Server as SecureServer } from "node:https";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import Router from "@koa/router";
 import Koa from "koa";
@@ -13,7 +13,7 @@ import { auditRoutes } from "./audit.js";
 import { auditTrail, refusedRecord } from "./audit-trail.js";
 import { backupRoutes } from "./backup.js";
 import { bansRoutes } from "./bans.js";
-import { drained } from "./body.js";
+import { DRAIN_BYTES, DRAIN_MS, drained } from "./body.js";
 import { type AdminTls, type CertificateFollower, createCertificateFollower } from "./certificate.js";
 import { configurationRoutes } from "./configuration.js";
 import type { AdminParts } from "./contract.js";
@@ -104,9 +104,9 @@ export function createAdmin(options: AdminOptions): Admin {
       ctx.status = problem.status;
       ctx.type = "application/problem+json";
       ctx.body = JSON.stringify(problem);
-      // What is left of a body that we refused to read would be taken for the next request.
-      if (!(await drained(ctx.req))) ctx.set("connection", "close");
     }
+    // What is left of a body that nobody read would be taken for the next request.
+    if (!(await drained(ctx.req))) ctx.set("connection", "close");
   });
   app.use(auditTrail(options.audit));
   app.use(router.routes());
@@ -186,17 +186,32 @@ function answerIfChanged(ctx: Koa.Context): void {
   ctx.status = 304;
 }
 
-/** What isn't HTTP, or has headers that are too large, never reaches the routes. */
+/** When what a connection sent was refused as no HTTP, and how much had come by then. */
+const refusedAt = new WeakMap<Duplex, number>();
+
+/**
+ * What isn't HTTP, or has headers that are too large, never reaches the routes. Called again for each further piece of it,
+ * which is read and dropped, within the bounds of any body that is refused: see `drained`.
+ */
 function refuseMalformed(error: unknown, socket: Duplex): void {
+  const read = socket instanceof Socket ? socket.bytesRead : 0;
+  const before = refusedAt.get(socket);
+  if (before !== undefined) {
+    if (read - before > DRAIN_BYTES || systemCode(error) === "ECONNRESET") socket.destroy();
+    return;
+  }
   if (systemCode(error) === "ECONNRESET" || !socket.writable) {
     socket.destroy();
     return;
   }
+  refusedAt.set(socket, read);
   const overflow = systemCode(error) === "HPE_HEADER_OVERFLOW";
   const [status, title] = overflow ? [431, "Request Header Fields Too Large"] : [400, "Bad Request"];
   const body = JSON.stringify({ type: "about:blank", title, status });
   const head = ["Content-Type: application/problem+json", `Content-Length: ${body.length}`, "Connection: close"];
   socket.end(`HTTP/1.1 ${status} ${title}\r\n${head.join("\r\n")}\r\n\r\n${body}`);
+  const timer = setTimeout(() => socket.destroy(), DRAIN_MS);
+  socket.once("close", () => clearTimeout(timer));
 }
 
 function listen(server: Server | SecureServer, host: string, port: number): Promise<number> {

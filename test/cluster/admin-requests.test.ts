@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { copyFileSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { connect as connectPlain } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { connect as connectTls } from "node:tls";
@@ -121,6 +122,39 @@ test("waiting for convergence ends as soon as it is everywhere, and in time wher
   assert.equal(never.body.converged, false);
   const took = performance.now() - startedAt;
   assert.ok(took >= 450 && took < 3_000, `${took} ms`);
+});
+
+/** Sends a request whole, then reads until the other side closes, as a client without a look at what comes meanwhile. */
+async function sendAll(node: Node, head: readonly string[], body: Buffer): Promise<string> {
+  const socket = connectPlain(Number(new URL(node.url).port), "127.0.0.1");
+  let failed: Error | undefined;
+  socket.on("error", (error) => {
+    failed = error;
+  });
+  let heard = "";
+  socket.setEncoding("latin1");
+  socket.on("data", (chunk: string) => {
+    heard += chunk;
+  });
+  const lines = [...head, "Host: x", `Authorization: Bearer ${node.token}`, "Connection: close"];
+  socket.end(Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\nContent-Length: ${body.length}\r\n\r\n`), body]));
+  await new Promise((resolve) => socket.once("close", resolve));
+  assert.equal(failed, undefined, `${head[0]}: ${heard.slice(0, 200)}`);
+  return heard;
+}
+
+test("a client that sends a body which nobody reads hears the answer all the same", async () => {
+  const body = Buffer.alloc(4_000_000, "x");
+  for (let round = 0; round < 5; round++) {
+    assert.match(await sendAll(alpha, ["GET /health/live HTTP/1.1"], body), /^HTTP\/1\.1 200 /);
+    assert.match(await sendAll(alpha, ["DELETE /api/v1/accounts/nobody HTTP/1.1"], body), /^HTTP\/1\.1 404 /);
+    assert.match(await sendAll(alpha, ["OPTIONS /api/v1/site HTTP/1.1"], body), /^HTTP\/1\.1 [24]\d\d /);
+    const long = `X-Long: ${"x".repeat(40_000)}`;
+    assert.match(await sendAll(alpha, ["PUT /api/v1/site HTTP/1.1", long], body), /^HTTP\/1\.1 431 /);
+    assert.match(await sendAll(alpha, ["PUT /api/v1/site HTTP/9.9"], body), /^HTTP\/1\.1 400 /);
+    const typed = ["PUT /api/v1/accounts/ann HTTP/1.1", "Content-Type: application/json"];
+    assert.match(await sendAll(alpha, typed, body), /^HTTP\/1\.1 413 /);
+  }
 });
 
 /** An authority of its own, and a certificate for 127.0.0.1 from it. */
