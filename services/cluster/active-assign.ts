@@ -3,6 +3,7 @@ import type { Coordination, Entry } from "#coordination/contract.js";
 import { LeaseGoneError } from "#coordination/errors.js";
 import { keys } from "#coordination/keys.js";
 import { ACTIVE_CHANGES, type ActiveChange, type ActiveHolder } from "./active-decide.js";
+import type { NodeRecord } from "./contract.js";
 import { isWell } from "./decide.js";
 import { decodeMembers } from "./members.js";
 
@@ -44,8 +45,15 @@ export interface Assignment {
   readonly how: ActiveChange;
 }
 
-/** `changed`: the holder isn't the one that was given any more. `unwell`: the node is gone, or isn't well any more. */
-export type AssignmentOutcome = "done" | "changed" | "unwell";
+/**
+ * `changed`: the holder isn't the one that was given any more. `unwell`: the node isn't well, by its own last word `node`, or
+ * is gone where there is none.
+ */
+export type AssignmentOutcome =
+  | { readonly is: "done" | "changed" }
+  | { readonly is: "unwell"; readonly node: NodeRecord | undefined };
+
+const GONE: AssignmentOutcome = { is: "unwell", node: undefined };
 
 /**
  * Gives the key to another node, in one transaction and on that node's own lease, so that there is no moment without a
@@ -58,9 +66,10 @@ export async function assignActive(
 ): Promise<AssignmentOutcome> {
   const entry = await coordination.get(keys.node(to));
   const [node] = decodeMembers(entry === undefined ? [] : [entry]);
-  if (entry?.lease === undefined || node === undefined || !isWell(node.state)) return "unwell";
+  if (entry?.lease === undefined || node === undefined) return GONE;
+  if (!isWell(node.state)) return { is: "unwell", node };
   const owner = await coordination.get(keys.owner(node.incarnation));
-  if (owner?.lease !== entry.lease) return "unwell";
+  if (owner?.lease !== entry.lease) return GONE;
   const expected =
     held === undefined
       ? ({ key: keys.active, is: "absent" } as const)
@@ -70,10 +79,10 @@ export async function assignActive(
       compare: [expected, { key: keys.owner(node.incarnation), is: "created-at", revision: owner.createRevision }],
       apply: [{ put: keys.active, value: activeRecord(node, how, held?.name), lease: owner.lease }],
     });
-    if (result.applied) return "done";
-    return result.found[1]?.[0]?.createRevision === owner.createRevision ? "changed" : "unwell";
+    if (result.applied) return { is: "done" };
+    return result.found[1]?.[0]?.createRevision === owner.createRevision ? { is: "changed" } : GONE;
   } catch (error) {
-    if (error instanceof LeaseGoneError) return "unwell";
+    if (error instanceof LeaseGoneError) return GONE;
     throw error;
   }
 }

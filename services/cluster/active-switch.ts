@@ -41,11 +41,13 @@ export function planSwitch(
   const to = members.find(({ id, name }) => id === wanted || name === wanted);
   if (to === undefined) throw new LongshoreError("not-found", `no node named "${wanted}" is up`);
   if (to.id === held?.id) return { switches: false, to };
-  if (!isWell(to.state)) {
-    const why = to.reasons.length === 0 ? "" : ` (${to.reasons.join("; ")})`;
-    throw new LongshoreError("busy", `${to.name} is ${to.state}${why}: it can't take over now`);
-  }
+  if (!isWell(to.state)) throw unwell(to);
   return { switches: true, to };
+}
+
+function unwell({ name, state, reasons }: NodeRecord): LongshoreError {
+  const why = reasons.length === 0 ? "" : ` (${reasons.join("; ")})`;
+  return new LongshoreError("busy", `${name} is ${state}${why}: it can't take over now`);
 }
 
 export interface ActiveSwitch {
@@ -76,8 +78,11 @@ export function createActiveSwitch(options: {
       const plan = planSwitch(rules, from, members.list(), wanted);
       if (dryRun || !plan.switches) return { ...plan, from };
       const outcome = await assignActive(coordination, { held: from, to: plan.to.id, how: "switch" });
-      if (outcome === "done") return { ...plan, from };
-      if (outcome === "unwell") throw new LongshoreError("busy", `${plan.to.name} isn't well: it can't take over now`);
+      if (outcome.is === "done") return { ...plan, from };
+      if (outcome.is === "unwell") {
+        if (outcome.node !== undefined) throw unwell(outcome.node);
+        throw new LongshoreError("busy", `${plan.to.name} has just gone: it can't take over now`);
+      }
       throw new LongshoreError("busy", "the active node has just changed: look, and try again");
     },
   };

@@ -264,7 +264,7 @@ class Seat implements Active {
       else {
         const { id, name } = decision.to;
         const outcome = await assignActive(coordination, { held: this.#held, to: id, how: "handover" });
-        if (outcome === "done") logger.info("this node hands over", { to: name, state: this.#options.state() });
+        if (outcome.is === "done") logger.info("this node hands over", { to: name, state: this.#options.state() });
       }
     } catch (error) {
       // Also where it may have been applied: the next listing says who it is.
