@@ -1,7 +1,6 @@
 import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createSecureContext, type SecureContextOptions } from "node:tls";
-import { monotonicMs } from "#lib/clock.js";
 import { LongshoreError } from "#lib/errors.js";
 import { followFiles } from "#lib/followed-files.js";
 import type { Logger } from "#lib/logger.js";
@@ -21,9 +20,6 @@ export interface CertificateFollower {
   follow(renewed: (pair: SecureContextOptions) => void): () => void;
 }
 
-/** A pair that doesn't fit is said once, and again after so long. */
-const SAY_MS = 60_000;
-
 /** The admin port's certificate, followed. Throws a LongshoreError where the first pair can't be used. */
 export function createCertificateFollower(files: AdminTls, logger: Logger): CertificateFollower {
   const initial = readPair(files);
@@ -32,7 +28,6 @@ export function createCertificateFollower(files: AdminTls, logger: Logger): Cert
     initial,
     current: () => current.cert,
     follow(renewed) {
-      let saidAt = Number.NEGATIVE_INFINITY;
       return followFiles({
         first: initial,
         read: () => readPair(files),
@@ -42,12 +37,9 @@ export function createCertificateFollower(files: AdminTls, logger: Logger): Cert
           current = next;
           const { validTo, subject } = new X509Certificate(next.cert);
           logger.info("the admin port has a new certificate", { subject, validTo });
-          saidAt = Number.NEGATIVE_INFINITY;
         },
         refused(error) {
           // Between the two renames the pair doesn't fit: the old one stays in use.
-          if (monotonicMs() - saidAt < SAY_MS) return;
-          saidAt = monotonicMs();
           logger.warn("the admin port's new certificate can't be used; the old one stays", { error });
         },
       });

@@ -1,5 +1,9 @@
+import { monotonicMs } from "./clock.js";
+
 /** Tools that renew certificates replace files one after the other; nobody needs the new ones within the second. */
 const LOOK_MS = 1_000;
+/** Files that can't be used are said at once, and again after so long while they can't. */
+const SAY_MS = 60_000;
 
 export interface Followed<Content> {
   readonly first: Content;
@@ -8,7 +12,7 @@ export interface Followed<Content> {
   same(one: Content, other: Content): boolean;
   /** What it throws goes to `refused`, and the files are offered again. */
   renewed(next: Content): void;
-  /** At each look until the files can be used again. */
+  /** The files can't be used: when that begins, and each minute while it lasts. What was read before stays. */
   refused(error: unknown): void;
 }
 
@@ -18,13 +22,18 @@ export interface Followed<Content> {
  */
 export function followFiles<Content>({ first, read, same, renewed, refused }: Followed<Content>): () => void {
   let current = first;
+  let saidAt = Number.NEGATIVE_INFINITY;
   const look = () => {
     try {
       const next = read();
-      if (same(next, current)) return;
-      renewed(next);
-      current = next;
+      if (!same(next, current)) {
+        renewed(next);
+        current = next;
+      }
+      saidAt = Number.NEGATIVE_INFINITY;
     } catch (error) {
+      if (monotonicMs() - saidAt < SAY_MS) return;
+      saidAt = monotonicMs();
       refused(error);
     }
   };

@@ -307,6 +307,7 @@ export function createApp(settings: NodeSettings): App {
     () => logger.close(),
     () => metrics.close(),
     () => coordination.close(),
+    () => opened.stop(),
     () => keyRing.stop(),
     () => adminToken.stop(),
   ];

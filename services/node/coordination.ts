@@ -16,7 +16,11 @@ export interface OpenStore {
   readonly store: Coordination;
   /** What connections to etcd are made with now; undefined where they are plain, and for the embedded store. */
   etcdTls(): EtcdTls | undefined;
+  /** No file is looked at any more; the store stays open. Idempotent. */
+  stop(): void;
 }
+
+const FOLLOWS_NOTHING = { etcdTls: () => undefined, stop: () => {} };
 
 /** The store that the settings name; etcd needn't be up yet. Throws StartupError. */
 export function openCoordination(settings: NodeSettings, logger: Logger): OpenStore {
@@ -24,7 +28,7 @@ export function openCoordination(settings: NodeSettings, logger: Logger): OpenSt
   if (coordination.kind === "embedded") {
     try {
       const store = createEmbeddedCoordination({ directory: coordination.directory, logger });
-      return { store, etcdTls: () => undefined };
+      return { store, ...FOLLOWS_NOTHING };
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
       throw new StartupError(`coordination.directory: ${why}`, EXIT_FAILED, error);
@@ -32,18 +36,14 @@ export function openCoordination(settings: NodeSettings, logger: Logger): OpenSt
   }
   const { endpoints, tls } = coordination;
   if (tls !== undefined) return openSecured(endpoints, site, tls, logger);
-  return { store: createEtcdCoordination({ endpoints, site, logger }), etcdTls: () => undefined };
+  return { store: createEtcdCoordination({ endpoints, site, logger }), ...FOLLOWS_NOTHING };
 }
-
-/** A pair of files that doesn't fit is said once, and again after so long. */
-const SAY_MS = 60_000;
 
 /** etcd with mutual TLS; certificates that are replaced in their files are used from the next connection on. */
 function openSecured(endpoints: readonly string[], site: string, files: TlsFiles, logger: Logger): OpenStore {
   let tls = readTls(files);
   const store = createEtcdCoordination({ endpoints, site, logger, tls });
-  let saidAt = Number.NEGATIVE_INFINITY;
-  const unfollow = followFiles({
+  const stop = followFiles({
     first: tls,
     read: () => readTls(files),
     same: (one, other) => one.ca === other.ca && one.cert === other.cert && one.key === other.key,
@@ -54,20 +54,12 @@ function openSecured(endpoints: readonly string[], site: string, files: TlsFiles
       tls = next;
       const { validTo, subject } = new X509Certificate(next.cert);
       logger.info("etcd's next connections are made with new certificates", { subject, validTo });
-      saidAt = Number.NEGATIVE_INFINITY;
     },
     refused(error) {
-      if (monotonicMs() - saidAt < SAY_MS) return;
-      saidAt = monotonicMs();
       logger.warn("the new certificates for etcd can't be used; the old ones stay", { error });
     },
   });
-  const close = store.close.bind(store);
-  store.close = () => {
-    unfollow();
-    return close();
-  };
-  return { store, etcdTls: () => tls };
+  return { store, etcdTls: () => tls, stop };
 }
 
 type TlsFiles = { readonly caFile: string; readonly certificateFile: string; readonly keyFile: string };

@@ -11,20 +11,17 @@ export interface LiveAdminToken {
 /** The token of `adminTokenFile`, followed while the node runs. A file without a token changes nothing. */
 export function createLiveAdminToken(path: string, first: string, logger: Logger): LiveAdminToken {
   let current = first;
-  let said = false;
   const stop = followFiles({
     first,
     read: () => adminTokenIn(path),
     same: (one, other) => one === other,
     renewed(next) {
       current = next;
-      said = false;
       logger.info("the admin token's file changed: only the new one is taken", { path });
     },
     refused() {
       // Not the error: what it was made of may hold a token.
-      if (!said) logger.error("the admin token's file can't be used; the token of before stays in force", { path });
-      said = true;
+      logger.error("the admin token's file can't be used; the token of before stays in force", { path });
     },
   });
   return { current: () => current, stop };

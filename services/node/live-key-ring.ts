@@ -19,23 +19,19 @@ export interface LiveKeyRing {
 export function createLiveKeyRing(path: string, first: KeyRing, logger: Logger): LiveKeyRing {
   const keys: SealKey[] = [...first];
   const callbacks = new Set<() => void>();
-  let said = false;
   const stop = followFiles<KeyRing>({
     first,
     read: () => readKeyRing(readFileSync(path, "utf8")),
     same: (one, other) => idsOf(one) === idsOf(other),
     renewed(fresh) {
       keys.splice(0, keys.length, ...fresh);
-      said = false;
       logger.info("the cluster key file changed", { seals: fresh[0].id, opens: idsOf(fresh) });
       for (const callback of callbacks) callback();
     },
     refused(error) {
       // No content in the log: a broken key file is still a secret.
       const why = error instanceof Error && !("code" in error) ? error.message : "it can't be read";
-      const message = "the cluster key file changed and can't be used; the keys of before stay in force";
-      if (!said) logger.error(message, { path, why });
-      said = true;
+      logger.error("the cluster key file changed and can't be used; the keys of before stay in force", { path, why });
     },
   });
   return {
