@@ -9,6 +9,7 @@ import { createEmbeddedCoordination } from "#coordination/embedded.js";
 import { StoreUnavailableError } from "#coordination/errors.js";
 import { keys } from "#coordination/keys.js";
 import { monotonicMs } from "#lib/clock.js";
+import { until } from "#lib/testing.js";
 import { createSecurity, type Security } from "./security.js";
 
 /** Several nodes' security on one real store, which the test can take away, and whose transactions it counts. */
@@ -96,14 +97,6 @@ function bench(t: TestContext, settings = SETTINGS): Bench {
   };
 }
 
-async function until(what: string, condition: () => boolean | Promise<boolean>, ms = 3_000): Promise<void> {
-  const deadline = monotonicMs() + ms;
-  while (!(await condition())) {
-    if (monotonicMs() > deadline) throw new Error(`not within ${ms} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
-
 function fail(security: Security, address: string, times: number, account?: string): void {
   for (let i = 0; i < times; i++) security.failed(address, account);
 }
@@ -117,7 +110,7 @@ test("failures on two nodes add up, and the ban that follows holds on both", asy
   assert.equal(two.bannedBy("192.0.2.1"), undefined);
   fail(two, "192.0.2.1", 1);
   assert.equal(two.bannedBy("192.0.2.1")?.subject, "192.0.2.1");
-  await until("one obeys", () => one.bannedBy("192.0.2.1") !== undefined, 1_000);
+  await until("one obeys", () => one.bannedBy("192.0.2.1") !== undefined, { deadlineMs: 1_000 });
   assert.equal(one.bannedBy("192.0.2.2"), undefined);
 });
 
@@ -127,7 +120,8 @@ test("failures at two nodes in the same moment are enough together, though none 
   fail(one, "192.0.2.1", 3);
   fail(two, "192.0.2.1", 2);
   for (const each of [one, two]) assert.equal(each.bannedBy("192.0.2.1"), undefined);
-  for (const each of [one, two]) await until("it is banned", () => each.bannedBy("192.0.2.1") !== undefined, 1_000);
+  for (const each of [one, two])
+    await until("it is banned", () => each.bannedBy("192.0.2.1") !== undefined, { deadlineMs: 1_000 });
   await until("one ban is in the store", async () => (await store.list(keys.banPrefix)).entries.length === 1);
   assert.equal(one.bannedBy("192.0.2.1")?.level, 1);
 });
@@ -209,7 +203,9 @@ test("while the store is away a node decides from memory, and says it all when t
   assert.notEqual(one.bannedBy("192.0.2.9"), undefined);
   assert.equal(await store.get(`${keys.banPrefix}192.0.2.9`), undefined);
   away(false);
-  await until("the ban is written", async () => (await store.get(`${keys.banPrefix}192.0.2.9`)) !== undefined, 5_000);
+  await until("the ban is written", async () => (await store.get(`${keys.banPrefix}192.0.2.9`)) !== undefined, {
+    deadlineMs: 5_000,
+  });
   const two = await node("two");
   await until("another node obeys", () => two.bannedBy("192.0.2.9") !== undefined);
 });

@@ -10,9 +10,9 @@ import { writeConfig } from "#config/write.js";
 import type { Coordination, Operation } from "#coordination/contract.js";
 import { createEmbeddedCoordination } from "#coordination/embedded.js";
 import { keys } from "#coordination/keys.js";
-import { monotonicMs } from "#lib/clock.js";
 import type { Logger } from "#lib/logger.js";
 import { sealKey } from "#lib/seal.js";
+import { until } from "#lib/testing.js";
 import { watchApplying, watchLastBackup } from "./watch.js";
 
 const logger: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => logger };
@@ -25,14 +25,6 @@ after(async () => {
   await store.close();
   rmSync(directory, { recursive: true, force: true });
 });
-
-async function untilTrue(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const end = monotonicMs() + 10_000;
-  while (!(await condition())) {
-    assert.ok(monotonicMs() < end, "not within 10 s");
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
 
 const account = (name: string): Operation => ({ put: keys.account(name), value: JSON.stringify({ name }) });
 const apply = (on: Coordination, ...operations: readonly Operation[]) =>
@@ -52,16 +44,16 @@ test("a change that was decided and left half done: nodes keep what they had, on
     const gone = { put: `${keys.applyingPrefix}id/00000002-${keys.account("old")}`, value: "" };
     await apply(store, staged(0, "ann"), staged(1, "bob"), gone, { put: keys.configApplying, value: "id" });
     await apply(store, account("ann"));
-    await untilTrue(() => view.applyingMs() > 0);
+    await until("the view sees a change under way", () => view.applyingMs() > 0);
     view.refresh();
     void late.start();
-    await untilTrue(() => late.applyingMs() > 0);
+    await until("the late one sees it", () => late.applyingMs() > 0);
     assert.equal(view.snapshot(), before, "half of a configuration isn't one");
     assert.ok(view.status().lagMs > 0, "and it says that it lags");
     assert.ok(!late.loaded(), "one that has none yet waits");
 
     const stop = watchApplying({ coordination: store, applyingMs: () => view.applyingMs(), logger, patienceMs: 50 });
-    await untilTrue(() => view.snapshot() !== before && late.loaded());
+    await until("it is carried through", () => view.snapshot() !== before && late.loaded());
     await stop();
     assert.deepEqual([...view.snapshot().accounts.keys()].sort(), ["ann", "bob"]);
     assert.equal(view.snapshot().hash, late.snapshot().hash);
@@ -80,7 +72,7 @@ test("the time of the last backup is known wherever it was made; nonsense in its
     assert.equal(last.at(), undefined);
     await apply(store, { put: keys.lastBackup, value: "nonsense" });
     await apply(store, { put: keys.lastBackup, value: JSON.stringify({ at: 1_000, node: "n", scope: "shared" }) });
-    await untilTrue(() => last.at() === 1_000);
+    await until("the backup is known", () => last.at() === 1_000);
   } finally {
     stop();
   }

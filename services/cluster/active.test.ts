@@ -9,6 +9,7 @@ import { createEmbeddedCoordination } from "#coordination/embedded.js";
 import { keys } from "#coordination/keys.js";
 import { pause } from "#lib/clock.js";
 import type { Logger } from "#lib/logger.js";
+import { until } from "#lib/testing.js";
 import { type Active, createActive, type Leaving } from "./active.js";
 import { createActiveSwitch } from "./active-switch.js";
 import type { NodeRecord, NodeState } from "./contract.js";
@@ -17,14 +18,6 @@ import { decodeMembers } from "./members.js";
 /** Several nodes of one site on the embedded store: real leases and watches, the nodes' own states made up. */
 
 const silent: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
-
-async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-  const end = performance.now() + 15_000;
-  while (!(await condition())) {
-    assert.ok(performance.now() < end, `not in time: ${what}`);
-    await pause(10);
-  }
-}
 
 class Site {
   readonly coordination: Coordination;
@@ -134,8 +127,8 @@ class FakeNode {
     await lease?.release();
   }
 
-  is(role: string): Promise<void> {
-    return until(`${this.name} is ${role}`, () => this.active.role() === role);
+  async is(role: string): Promise<void> {
+    await until(`${this.name} is ${role}`, () => this.active.role() === role);
   }
 }
 

@@ -4,8 +4,8 @@ import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { monotonicMs } from "#lib/clock.js";
 import type { Logger } from "#lib/logger.js";
+import { until } from "#lib/testing.js";
 import { openCoordination } from "./coordination.js";
 import { nodeSettingsSchema } from "./settings.js";
 
@@ -27,14 +27,6 @@ function make(name: string): { readonly cert: string; readonly key: string } {
 function replace(file: string, content: string): void {
   writeFileSync(at("next"), content);
   renameSync(at("next"), at(file));
-}
-
-async function until(condition: () => boolean, what: string): Promise<void> {
-  const deadline = monotonicMs() + 10_000;
-  while (!condition()) {
-    assert.ok(monotonicMs() < deadline, what);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
 }
 
 test("a new pair is in force once it is whole, a new authority with it, and half of one never is", async () => {
@@ -65,15 +57,14 @@ test("a new pair is in force once it is whole, a new authority with it, and half
   try {
     assert.deepEqual(etcdTls(), { ca: old.cert, ...old });
     replace("client.pem", fresh.cert);
-    await until(
-      () => said.some((line) => /can't be used; the old ones stay/.test(line)),
-      "half a pair is complained about",
+    await until("half a pair is complained about", () =>
+      said.some((line) => /can't be used; the old ones stay/.test(line)),
     );
     assert.deepEqual(etcdTls(), { ca: old.cert, ...old });
     replace("client.key", fresh.key);
-    await until(() => etcdTls()?.cert === fresh.cert, "the whole pair is taken");
+    await until("the whole pair is taken", () => etcdTls()?.cert === fresh.cert);
     replace("ca.pem", `${old.cert}${fresh.cert}`);
-    await until(() => etcdTls()?.ca !== old.cert, "the authorities are taken");
+    await until("the authorities are taken", () => etcdTls()?.ca !== old.cert);
     assert.deepEqual(etcdTls(), { ca: `${old.cert}${fresh.cert}`, ...fresh });
     assert.equal(said.filter((line) => /made with new certificates/.test(line)).length, 2);
     assert.ok(said.every((line) => !line.includes("PRIVATE KEY")));

@@ -3,20 +3,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { monotonicMs } from "#lib/clock.js";
 import type { Logger } from "#lib/logger.js";
+import { until } from "#lib/testing.js";
 import { createLiveAdminToken } from "./live-admin-token.js";
 
 const OLD = "a".repeat(32);
 const NEW = "b".repeat(32);
-
-async function until(condition: () => boolean, what: string): Promise<void> {
-  const deadline = monotonicMs() + 10_000;
-  while (!condition()) {
-    assert.ok(monotonicMs() < deadline, what);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
 
 test("a new token is in force without a restart; a file without one changes nothing and shows nothing", async (t) => {
   const directory = mkdtempSync(join(tmpdir(), "longshore-token-"));
@@ -29,10 +21,10 @@ test("a new token is in force without a restart; a file without one changes noth
   const token = createLiveAdminToken(path, OLD, logger);
   t.after(() => token.stop());
   writeFileSync(path, "two words\n");
-  await until(() => said.length === 1, "it is complained about");
+  await until("it is complained about", () => said.length === 1);
   assert.equal(token.current(), OLD);
   writeFileSync(path, `${NEW}\n`);
-  await until(() => token.current() === NEW, "the new one is in force");
+  await until("the new one is in force", () => token.current() === NEW);
   assert.equal(said.length, 2);
   assert.ok(said.every((line) => !line.includes(NEW) && !line.includes("two words")));
 });

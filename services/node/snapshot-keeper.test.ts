@@ -9,6 +9,7 @@ import type { Listing } from "#coordination/contract.js";
 import { monotonicMs } from "#lib/clock.js";
 import type { Logger } from "#lib/logger.js";
 import { sealKey } from "#lib/seal.js";
+import { until } from "#lib/testing.js";
 import { CONTACT_FILE, createSnapshotKeeper, SNAPSHOT_FILE } from "./snapshot-keeper.js";
 
 const directory = mkdtempSync(join(tmpdir(), "longshore-keeper-"));
@@ -47,8 +48,10 @@ test("a snapshot without a contact is of unknown age; with one it ages from ther
 
   const next = newKeeper();
   next.inForce(listing(6));
-  await untilTrue(() => readFileSync(join(directory, SNAPSHOT_FILE), "utf8").includes('"revision":6'));
-  await untilTrue(() => {
+  await until("the next one is on the disk", () =>
+    readFileSync(join(directory, SNAPSHOT_FILE), "utf8").includes('"revision":6'),
+  );
+  await until("its contact is noted", () => {
     next.confirmed(monotonicMs());
     return next.ageSeconds() !== undefined;
   });
@@ -72,7 +75,7 @@ test("a contact is noted only once the file holds the configuration in force", a
 
   const next = newKeeper();
   next.inForce(listing(8));
-  await untilTrue(() => {
+  await until("its contact is noted", () => {
     if (next.ageSeconds() !== undefined) return true;
     next.confirmed(monotonicMs());
     return false;
@@ -93,11 +96,3 @@ test("a snapshot that was tampered with is ignored with one line", async () => {
   assert.equal(warnings.length, 1);
   assert.match(warnings[0] ?? "", /is not used.*was changed/);
 });
-
-async function untilTrue(condition: () => boolean): Promise<void> {
-  const end = monotonicMs() + 5_000;
-  while (!condition()) {
-    assert.ok(monotonicMs() < end, "not within 5 s");
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-}

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { ensureAuthority, ensureLeaf } from "#cli/container/certificates.js";
 import { EXIT } from "#cli/errors.js";
+import { until } from "#lib/testing.js";
 import { ensurePackages } from "../support/packages.js";
-import { until } from "../support/processes.js";
 import { instantQuery } from "../support/prometheus.js";
 import { longshore, type Site, startSite } from "../support/site.js";
 
@@ -54,16 +54,24 @@ describe("a site with TLS on its admin ports", { timeout: 300_000 }, () => {
   });
 
   test("HAProxy's checks and Prometheus's scrapes pass, and the doctor finds nothing", async () => {
-    await until("HAProxy takes the nodes", 15_000, async () => {
-      const states = await checks();
-      return states.length === 3 && states.every((state) => state === "UP L7OK");
-    });
+    await until(
+      "HAProxy takes the nodes",
+      async () => {
+        const states = await checks();
+        return states.length === 3 && states.every((state) => state === "UP L7OK");
+      },
+      { deadlineMs: 15_000 },
+    );
     const { prometheus } = site.endpoints();
     assert.ok(prometheus);
-    await until("all nodes are scraped", 30_000, async () => {
-      const up = await instantQuery(prometheus.url, `up{job="longshore"} == 1`);
-      return up.length === 3;
-    });
+    await until(
+      "all nodes are scraped",
+      async () => {
+        const up = await instantQuery(prometheus.url, `up{job="longshore"} == 1`);
+        return up.length === 3;
+      },
+      { deadlineMs: 30_000 },
+    );
     const { code, stdout } = await longshore(["doctor", "--dir", site.directory]);
     assert.equal(code, EXIT.ok, stdout);
     assert.match(stdout, /nothing is wrong/);
@@ -82,17 +90,19 @@ describe("a site with TLS on its admin ports", { timeout: 300_000 }, () => {
     ensureLeaf(forged, authority, { name: "forged", for: names, server: true });
     writeFileSync(key, readFileSync(forged.key));
     writeFileSync(certificate, readFileSync(forged.certificate));
-    await until("HAProxy refuses the nodes", 15_000, async () =>
-      (await checks()).every((state) => state.startsWith("DOWN L6")),
+    await until(
+      "HAProxy refuses the nodes",
+      async () => (await checks()).every((state) => state.startsWith("DOWN L6")),
+      { deadlineMs: 15_000 },
     );
     const { adminUrl } = site.node(0);
     const told = ["--url", adminUrl, "--token-file", site.endpoints().admin.tokenFile, "--ca-file", caFile];
     assert.equal((await longshore(["status", ...told])).code, EXIT.unavailable);
     writeFileSync(key, own.key);
     writeFileSync(certificate, own.certificate);
-    await until("HAProxy takes the nodes again", 15_000, async () =>
-      (await checks()).every((state) => state === "UP L7OK"),
-    );
+    await until("HAProxy takes the nodes again", async () => (await checks()).every((state) => state === "UP L7OK"), {
+      deadlineMs: 15_000,
+    });
     assert.equal((await longshore(["status", ...told])).code, EXIT.ok);
   });
 });

@@ -3,12 +3,13 @@ import { readFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { Client } from "ssh2";
+import { until } from "#lib/testing.js";
 import { Bystander } from "../support/clients/bystander.js";
 import { bytes } from "../support/clients/content.js";
 import { dial, drain, PROXY_SIGNATURE, proxyHeader } from "../support/clients/dial.js";
 import { changeSite, ExtraNode, residentBytes } from "../support/clients/node-process.js";
 import { Partner } from "../support/clients/partner.js";
-import { until, within } from "../support/clients/run.js";
+import { within } from "../support/clients/run.js";
 import { type Site, startSite } from "../support/site.js";
 
 /** What comes before a login, and isn't one. A partner works beside it and notices nothing. */

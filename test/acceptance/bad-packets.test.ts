@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { Bystander } from "../support/clients/bystander.js";
 import { bytes } from "../support/clients/content.js";
 import { memoryGrowth } from "../support/clients/node-process.js";
 import { Partner } from "../support/clients/partner.js";
 import { ConnectionLost, codeOf, Open, type RawSftp, Status, Type } from "../support/clients/raw-sftp.js";
-import { until } from "../support/clients/run.js";
 import { packet, string, u32, u64 } from "../support/clients/sftp-codec.js";
 import { type Site, startSite } from "../support/site.js";
 

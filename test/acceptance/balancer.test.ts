@@ -7,7 +7,8 @@ import { after, before, describe, test } from "node:test";
 import { renderEndSessions } from "#balancer/end-sessions.js";
 import { type BalancerOptions, renderBalancer } from "#balancer/template.js";
 import { ensureAuthority, ensureLeaf } from "#cli/container/certificates.js";
-import { report, run, succeeded, until } from "../support/clients/run.js";
+import { until } from "#lib/testing.js";
+import { report, run, succeeded } from "../support/clients/run.js";
 import { ensurePackages } from "../support/packages.js";
 import { type Site, startSite } from "../support/site.js";
 

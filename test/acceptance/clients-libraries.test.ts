@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { sha256OfFileSync, writeContent } from "../support/clients/content.js";
 import { ensureLibraries } from "../support/clients/install.js";
 import { changeSite } from "../support/clients/node-process.js";
 import { Partner } from "../support/clients/partner.js";
 import type { RawSftp } from "../support/clients/raw-sftp.js";
-import { succeeded, until } from "../support/clients/run.js";
+import { succeeded } from "../support/clients/run.js";
 import {
   asyncssh,
   jsch,

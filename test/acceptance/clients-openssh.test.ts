@@ -10,12 +10,13 @@ import {
   writeFileSync,
 } from "node:fs";
 import { after, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { sha256, sha256OfFileSync, writeContent } from "../support/clients/content.js";
 import { ensureClients } from "../support/clients/install.js";
 import { remote, scp, sftp, startScp, startSftp } from "../support/clients/openssh.js";
 import { Partner } from "../support/clients/partner.js";
 import type { RawSftp } from "../support/clients/raw-sftp.js";
-import { failed, run, succeeded, tell, until } from "../support/clients/run.js";
+import { failed, run, succeeded, tell } from "../support/clients/run.js";
 import { type Site, startSite } from "../support/site.js";
 
 /** OpenSSH's own sftp and scp, unmodified, through the balancer. */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { sha256, sha256OfFileSync, writeContent } from "../support/clients/content.js";
 import { ensureClients } from "../support/clients/install.js";
 import { lftp, startLftp } from "../support/clients/lftp.js";
@@ -9,7 +10,7 @@ import { Partner } from "../support/clients/partner.js";
 import { psftp, startPsftp } from "../support/clients/psftp.js";
 import type { RawSftp } from "../support/clients/raw-sftp.js";
 import { rclone } from "../support/clients/rclone.js";
-import { failed, succeeded, until } from "../support/clients/run.js";
+import { failed, succeeded } from "../support/clients/run.js";
 import { type Site, startSite } from "../support/site.js";
 
 /** lftp, rclone and psftp from Debian, through the balancer. */

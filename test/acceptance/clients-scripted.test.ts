@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { sha256, sha256OfFileSync, writeContent } from "../support/clients/content.js";
 import { curl, curlSpeaksSftp, startCurl } from "../support/clients/curl.js";
 import { ensureClients, ensureParamiko } from "../support/clients/install.js";
 import { paramiko, startParamiko } from "../support/clients/paramiko.js";
 import { Partner } from "../support/clients/partner.js";
 import type { RawSftp } from "../support/clients/raw-sftp.js";
-import { failed, succeeded, until } from "../support/clients/run.js";
+import { failed, succeeded } from "../support/clients/run.js";
 import { type Site, startSite } from "../support/site.js";
 
 /** The clients that people script with: paramiko and curl, from Debian, through the balancer. */

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { bytes } from "../support/clients/content.js";
 import { Partner } from "../support/clients/partner.js";
 import { codeOf, Open, type RawSftp, Status } from "../support/clients/raw-sftp.js";
-import { until } from "../support/clients/run.js";
 import type { Attrs } from "../support/clients/sftp-codec.js";
 import { type Site, startSite } from "../support/site.js";
 

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { Finding } from "#cli/doctor/facts.js";
 import { EXIT } from "#cli/errors.js";
-import { until } from "../support/processes.js";
+import { until } from "#lib/testing.js";
 import { longshore, type Site, startSite } from "../support/site.js";
 
 /** The doctor before a real site: healthy, then with one fault after the other, each of which it must name and mend. */
@@ -61,14 +61,18 @@ describe("longshore doctor", () => {
     const socket = connect({ host, port });
     try {
       await new Promise((resolve) => socket.once("data", resolve));
-      await until("a node lists the connection", 5_000, async () => {
-        const lists = await Promise.all([0, 1, 2].map((index) => site.admin("/api/v1/connections", { node: index })));
-        const all = (lists as { connections: { address: string; port: number; account: string | null }[] }[]).flatMap(
-          ({ connections }) => connections,
-        );
-        const ours = all.find((each) => each.port === socket.localPort);
-        return ours?.address === "127.0.0.1" && ours.account === null;
-      });
+      await until(
+        "a node lists the connection",
+        async () => {
+          const lists = await Promise.all([0, 1, 2].map((index) => site.admin("/api/v1/connections", { node: index })));
+          const all = (lists as { connections: { address: string; port: number; account: string | null }[] }[]).flatMap(
+            ({ connections }) => connections,
+          );
+          const ours = all.find((each) => each.port === socket.localPort);
+          return ours?.address === "127.0.0.1" && ours.account === null;
+        },
+        { deadlineMs: 5_000 },
+      );
     } finally {
       socket.destroy();
     }
@@ -88,16 +92,23 @@ describe("longshore doctor", () => {
 
   test("a drained node is a warning, and no failure", async () => {
     await site.admin("/api/v1/nodes/node-1/drain", { method: "POST" });
-    await until("the node drains", 5_000, async () => {
-      const answer = (await site.admin("/api/v1/status", { node: 0 })) as { node: { state: string } };
-      return answer.node.state === "draining";
-    });
+    await until(
+      "the node drains",
+      async () => {
+        const answer = (await site.admin("/api/v1/status", { node: 0 })) as { node: { state: string } };
+        return answer.node.state === "draining";
+      },
+      { deadlineMs: 5_000 },
+    );
     const diagnosis = await diagnose();
     assert.deepEqual(ills(diagnosis), ["warn node node-1"]);
     assert.equal(diagnosis.code, EXIT.ok);
     assert.match(mendOf(diagnosis, "node", "node-1") ?? "", /longshore node undrain node-1/);
     await site.admin("/api/v1/nodes/node-1/undrain", { method: "POST" });
-    await until("all is well again", 10_000, async () => ills(await diagnose()).length === 0, 250);
+    await until("all is well again", async () => ills(await diagnose()).length === 0, {
+      deadlineMs: 10_000,
+      everyMs: 250,
+    });
   });
 
   test("a token file that others may read", async () => {
@@ -126,10 +137,14 @@ describe("longshore doctor", () => {
     const pid = site.killNode(2, "SIGSTOP");
     try {
       // Until HAProxy has noticed, a connection may still go to the hung node.
-      await until("only the nodes are named", 40_000, async () => {
-        const found = ills(await diagnose());
-        return found.join() === "fail admin API node-2,fail admin API node-3,warn node site";
-      });
+      await until(
+        "only the nodes are named",
+        async () => {
+          const found = ills(await diagnose());
+          return found.join() === "fail admin API node-2,fail admin API node-3,warn node site";
+        },
+        { deadlineMs: 40_000 },
+      );
     } finally {
       process.kill(pid, "SIGCONT");
     }
@@ -141,10 +156,14 @@ describe("longshore doctor", () => {
     assert.ok(pid > 0);
     process.kill(pid, "SIGSTOP");
     try {
-      await until("a node says that it is cut off", 30_000, async () => {
-        const answer = (await site.admin("/api/v1/status", { node: 0 })) as { node: { state: string } };
-        return answer.node.state === "cut-off";
-      });
+      await until(
+        "a node says that it is cut off",
+        async () => {
+          const answer = (await site.admin("/api/v1/status", { node: 0 })) as { node: { state: string } };
+          return answer.node.state === "cut-off";
+        },
+        { deadlineMs: 30_000 },
+      );
       const diagnosis = await diagnose();
       assert.ok(ills(diagnosis).includes("fail etcd etcd"), ills(diagnosis).join());
       assert.match(mendOf(diagnosis, "node", "node-1") ?? "", /etcd-down/);

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { sha256, sha256OfFileSync, writeContent } from "../support/clients/content.js";
 import { curl, curlSpeaksSftp, startCurl } from "../support/clients/curl.js";
 import { ensureClients, ensureParamiko } from "../support/clients/install.js";
@@ -11,7 +12,7 @@ import { Partner } from "../support/clients/partner.js";
 import { psftp } from "../support/clients/psftp.js";
 import { codeOf, Open, type RawSftp, Status } from "../support/clients/raw-sftp.js";
 import { startRclone } from "../support/clients/rclone.js";
-import { succeeded, tell, until } from "../support/clients/run.js";
+import { succeeded, tell } from "../support/clients/run.js";
 import { type Site, startSite } from "../support/site.js";
 import { TcpProxy } from "../support/tcp-proxy.js";
 

@@ -2,12 +2,13 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { ALERT_GROUPS } from "../../grafana/source/alerts.js";
 import { dashboardFiles, filledIn, queriesOf, readDashboard } from "../monitoring/files.js";
 import { ensureClients } from "../support/clients/install.js";
 import { sftp } from "../support/clients/openssh.js";
 import { Partner } from "../support/clients/partner.js";
-import { failed, run, succeeded, until } from "../support/clients/run.js";
+import { failed, run, succeeded } from "../support/clients/run.js";
 import { ensurePackages } from "../support/packages.js";
 import { longshore, type Site, startSite } from "../support/site.js";
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { Bystander } from "../support/clients/bystander.js";
 import { bytes, sha256OfFileSync, writeContent } from "../support/clients/content.js";
 import { curlSpeaksSftp, startCurl } from "../support/clients/curl.js";
@@ -9,7 +10,7 @@ import { changeSite, ExtraNode, memoryGrowth } from "../support/clients/node-pro
 import { sftp } from "../support/clients/openssh.js";
 import { Partner } from "../support/clients/partner.js";
 import { codeOf, Open, type RawSftp, Status } from "../support/clients/raw-sftp.js";
-import { run, succeeded, until } from "../support/clients/run.js";
+import { run, succeeded } from "../support/clients/run.js";
 import { ensurePackages } from "../support/packages.js";
 import { type Site, startSite } from "../support/site.js";
 

@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { EXIT } from "#cli/errors.js";
+import { until } from "#lib/testing.js";
 import { type EtcdCluster, startEtcd } from "../support/etcd.js";
-import { type Started, start, until } from "../support/processes.js";
+import { type Started, start } from "../support/processes.js";
 import { longshore, type Site, startSite } from "../support/site.js";
 
 /** `promote` and `demote` of a site that has settings files of its own: the same storage, keys and accounts, another store. */
@@ -60,13 +61,17 @@ async function state(): Promise<unknown> {
 async function startNode(settings: string): Promise<Started> {
   const node = start(process.execPath, [NODE, "--config", settings], { name: "node-1" });
   running.push(node);
-  await until("the node is ready", 60_000, async () => {
-    try {
-      return (await fetch(`${adminUrl}/health/ready`)).ok;
-    } catch {
-      return false;
-    }
-  });
+  await until(
+    "the node is ready",
+    async () => {
+      try {
+        return (await fetch(`${adminUrl}/health/ready`)).ok;
+      } catch {
+        return false;
+      }
+    },
+    { deadlineMs: 60_000 },
+  );
   return node;
 }
 
@@ -74,7 +79,7 @@ async function startNode(settings: string): Promise<Started> {
 async function ended(node: Started): Promise<void> {
   node.signal("SIGTERM");
   // Not `exited`: a child keeps nothing awake.
-  await until("the node has ended", 30_000, () => !node.alive);
+  await until("the node has ended", () => !node.alive, { deadlineMs: 30_000 });
 }
 
 const move = (command: "promote" | "demote", ...args: string[]) =>
@@ -109,9 +114,13 @@ test("promote: nothing while it runs, nothing in a dry run, then all of it, and 
 });
 
 test("demote: the way back, and nothing is left in etcd that nodes could serve from", async () => {
-  await until("its lease has ended", 20_000, async () => {
-    return (await etcd.ctl("get", "--prefix", "/longshore/local/nodes/", "--keys-only")).trim() === "";
-  });
+  await until(
+    "its lease has ended",
+    async () => {
+      return (await etcd.ctl("get", "--prefix", "/longshore/local/nodes/", "--keys-only")).trim() === "";
+    },
+    { deadlineMs: 20_000 },
+  );
   const moved = await move("demote");
   assert.equal(moved.code, 0, moved.stderr);
   assert.equal((await etcd.ctl("get", "--prefix", "/longshore/local/", "--keys-only")).trim(), "");
@@ -127,13 +136,17 @@ test("a store that holds a site is replaced only where that is said", async () =
   const node = start(process.execPath, [NODE, "--config", alone], { name: "node-1" });
   running.push(node);
   // Not ready: the storage isn't that of its new site.
-  await until("it has made one", 30_000, async () => {
-    try {
-      return ((await ask("/api/v1/site")) as { id?: string }).id !== undefined;
-    } catch {
-      return false;
-    }
-  });
+  await until(
+    "it has made one",
+    async () => {
+      try {
+        return ((await ask("/api/v1/site")) as { id?: string }).id !== undefined;
+      } catch {
+        return false;
+      }
+    },
+    { deadlineMs: 30_000 },
+  );
   await ended(node);
   const refused = await move("demote");
   assert.equal(refused.code, EXIT.conflict, refused.stderr);

@@ -5,9 +5,10 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { endpointsSchema } from "#cli/endpoints.js";
 import { EXIT } from "#cli/errors.js";
+import { until } from "#lib/testing.js";
 import { bytes } from "../support/clients/content.js";
 import { type RawSftp, RawSftp as Session } from "../support/clients/raw-sftp.js";
-import { start, until } from "../support/processes.js";
+import { start } from "../support/processes.js";
 import { LONGSHORE, longshore, type Site, startSite } from "../support/site.js";
 
 /** `longshore promote` and `demote` on a real site of `longshore up`, there and back, killed in the middle as well. */
@@ -81,7 +82,7 @@ test("a dry run says each step and what is where if it dies there, and changes n
 test("killed in the middle, the site is what it was; the command given again makes three nodes of it", async () => {
   const args = [LONGSHORE, "promote", "--dir", site.directory, "--no-prometheus", "--nodes", "3"];
   const killed = start(process.execPath, args, { name: "promote" });
-  await until("it has begun to copy", 30_000, () => existsSync(join(site.directory, "etcd", "member")));
+  await until("it has begun to copy", () => existsSync(join(site.directory, "etcd", "member")), { deadlineMs: 30_000 });
   await killed.kill();
   assert.equal(mode(), "standalone");
   assert.ok(existsSync(join(site.directory, "embedded", "store.mdb")));

@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { readdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { after, afterEach, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { bytes, writeContent } from "../support/clients/content.js";
 import { ensureClients } from "../support/clients/install.js";
 import { readiness } from "../support/clients/node-process.js";
 import { sftp } from "../support/clients/openssh.js";
 import { Partner } from "../support/clients/partner.js";
 import { codeOf, Open, type RawSftp, SftpStatus, Status } from "../support/clients/raw-sftp.js";
-import { failed, succeeded, until } from "../support/clients/run.js";
+import { failed, succeeded } from "../support/clients/run.js";
 import { cannotMount, Volume } from "../support/clients/volume.js";
 import { type Site, startSite } from "../support/site.js";
 

@@ -6,8 +6,9 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { Endpoints } from "#cli/endpoints.js";
 import { EXIT } from "#cli/errors.js";
+import { until } from "#lib/testing.js";
 import { ensureClients } from "../support/clients/install.js";
-import { run, succeeded, until } from "../support/clients/run.js";
+import { run, succeeded } from "../support/clients/run.js";
 import { LONGSHORE, longshore, randomBlock, type Site, startSite } from "../support/site.js";
 
 /** `longshore up` and `down`, as a user meets them: real etcd, HAProxy, Prometheus, nodes, and OpenSSH's client. */

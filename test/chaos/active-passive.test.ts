@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { activeNode, activeNow, balancerStates, indexOf, stateOf, takes } from "../support/active.js";
 import { Ledger } from "../support/clients/ledger.js";
 import { LoginProbe } from "../support/clients/login-probe.js";
 import { Partner } from "../support/clients/partner.js";
-import { report, until } from "../support/clients/run.js";
+import { report } from "../support/clients/run.js";
 import { nothingPending } from "../support/clients/store-residue.js";
 import { Traffic } from "../support/clients/traffic.js";
 import { Watcher } from "../support/clients/watcher.js";

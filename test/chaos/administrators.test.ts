@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, describe, test } from "node:test";
-import { report, until } from "../support/clients/run.js";
+import { until } from "#lib/testing.js";
+import { report } from "../support/clients/run.js";
 import { type KeyVersion, keyVersions } from "../support/etcd-history.js";
 import { type Site, startSite } from "../support/site.js";
 

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { bytes } from "../support/clients/content.js";
 import { Partner } from "../support/clients/partner.js";
-import { report, until } from "../support/clients/run.js";
+import { report } from "../support/clients/run.js";
 import { type Site, startSite } from "../support/site.js";
 
 /**

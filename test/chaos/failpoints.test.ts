@@ -2,11 +2,12 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { FAILPOINTS, type Failpoint } from "#lib/failpoints.js";
+import { until } from "#lib/testing.js";
 import { bytes } from "../support/clients/content.js";
 import { ExtraNode } from "../support/clients/node-process.js";
 import { Partner } from "../support/clients/partner.js";
 import { ConnectionLost, codeOf, Open, type RawSftp, Status } from "../support/clients/raw-sftp.js";
-import { until, within } from "../support/clients/run.js";
+import { within } from "../support/clients/run.js";
 import { nothingLeft, nothingPending } from "../support/clients/store-residue.js";
 import { type Site, startSite } from "../support/site.js";
 

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { keepAwake } from "../cluster/fixture.js";
 import { GuardedSite } from "../cluster/guarded-site.js";
 import { bytes, writeContent } from "../support/clients/content.js";
@@ -7,7 +8,7 @@ import { ensureClients } from "../support/clients/install.js";
 import { Ledger } from "../support/clients/ledger.js";
 import { sftp } from "../support/clients/openssh.js";
 import { Partner } from "../support/clients/partner.js";
-import { report, until } from "../support/clients/run.js";
+import { report } from "../support/clients/run.js";
 import { SteadyClients } from "../support/clients/steady-clients.js";
 import { leftInStore } from "../support/clients/store-residue.js";
 import { Traffic } from "../support/clients/traffic.js";

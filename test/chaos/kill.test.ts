@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { bytes, seeded, sha256, sha256OfFileSync } from "../support/clients/content.js";
 import { ensureClients } from "../support/clients/install.js";
 import { startSftp } from "../support/clients/openssh.js";
 import { Partner } from "../support/clients/partner.js";
 import { ConnectionLost, Open, type RawSftp, SftpStatus, Status } from "../support/clients/raw-sftp.js";
-import { tell, until } from "../support/clients/run.js";
+import { tell } from "../support/clients/run.js";
 import { nothingLeft } from "../support/clients/store-residue.js";
 import { Watcher } from "../support/clients/watcher.js";
 import { type Site, startSite } from "../support/site.js";

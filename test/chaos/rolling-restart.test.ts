@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { balancerStates } from "../support/active.js";
 import { bytes, writeContent } from "../support/clients/content.js";
 import { ensureClients } from "../support/clients/install.js";
@@ -7,7 +8,7 @@ import { Ledger } from "../support/clients/ledger.js";
 import { lftp } from "../support/clients/lftp.js";
 import { type OpensshOptions, sftp } from "../support/clients/openssh.js";
 import { Partner } from "../support/clients/partner.js";
-import { type Outcome, report, until } from "../support/clients/run.js";
+import { type Outcome, report } from "../support/clients/run.js";
 import { SteadyClients } from "../support/clients/steady-clients.js";
 import { type Site, startSite } from "../support/site.js";
 

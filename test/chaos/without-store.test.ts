@@ -2,12 +2,12 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { keepAwake } from "../cluster/fixture.js";
 import { type Node, Site } from "../cluster/node-process.js";
 import { bytes } from "../support/clients/content.js";
 import { codeOf, Open, RawSftp, Status } from "../support/clients/raw-sftp.js";
 import { type EtcdCluster, startEtcd } from "../support/etcd.js";
-import { until } from "../support/processes.js";
 import { startSite } from "../support/site.js";
 import { TcpProxy } from "../support/tcp-proxy.js";
 
@@ -58,7 +58,9 @@ async function contactOf(name: string): Promise<number> {
 
 /** Resolves when the node keeps at least this configuration on its disk and knows that it is current. */
 async function kept(of: Node, revision: number): Promise<void> {
-  await until(`${of.name} keeps revision ${revision}`, 10_000, async () => (await contactOf(of.name)) >= revision);
+  await until(`${of.name} keeps revision ${revision}`, async () => (await contactOf(of.name)) >= revision, {
+    deadlineMs: 10_000,
+  });
 }
 
 /** Closed uploads whose commit is owed. */
@@ -92,8 +94,8 @@ test("a node started while etcd is down lets known accounts log in and download,
   await kept(node, await revisionOf(node));
   await etcd.members[0]?.kill();
   await restart(node);
-  await until("it is cut off", 15_000, async () => (await node.state()) === "cut-off");
-  const session = await until("a login", 15_000, () => login(sftpPort));
+  await until("it is cut off", async () => (await node.state()) === "cut-off", { deadlineMs: 15_000 });
+  const session = await until("a login", () => login(sftpPort), { deadlineMs: 15_000 });
   assert.ok((await session.get("/kept")).equals(CONTENT), "downloads work");
   assert.equal((await node.ask("/health/ready")).status, 503);
   assert.equal((await node.ask("/health/serving")).status, 200, "the balancer's last resort");
@@ -131,21 +133,19 @@ test("an upload opened without etcd ends well when etcd is back in time; what wa
   const from = (await session.stat("/new")).size ?? 0;
   await session.put("/new", CONTENT.subarray(from), Open.W | Open.C, from);
   assert.ok((await session.get("/new")).equals(CONTENT), "the partial of an unregistered process is taken over");
-  await until(
-    "the owed one is committed",
-    15_000,
-    async () => owed() === 0 && (await codeOf(session.stat("/closed"))) === 0,
-  );
+  await until("the owed one is committed", async () => owed() === 0 && (await codeOf(session.stat("/closed"))) === 0, {
+    deadlineMs: 15_000,
+  });
   assert.equal((await session.stat("/closed")).size, 0);
   await session.end();
   await etcd.members[0]?.kill();
-  await until("it is cut off again", 15_000, async () => (await node.state()) === "cut-off");
+  await until("it is cut off again", async () => (await node.state()) === "cut-off", { deadlineMs: 15_000 });
 });
 
 test("etcd back: the node is ready within 5 s by itself, and uploads work in a session that began without it", async () => {
   const session = await login(sftpPort);
   await etcd.members[0]?.restart();
-  await until("it is ready", 5_000, async () => (await node.state()) === "ready");
+  await until("it is ready", async () => (await node.state()) === "ready", { deadlineMs: 5_000 });
   await session.put("/after", CONTENT);
   assert.ok((await session.get("/after")).equals(CONTENT));
   await session.end();
@@ -157,15 +157,15 @@ test("an upload under way when the store goes keeps its partial, over a restart 
   await session.writeAll(handle, CONTENT.subarray(0, 200_000));
   await kept(node, await revisionOf(node));
   await etcd.members[0]?.kill();
-  await until("it is cut off", 15_000, async () => (await node.state()) === "cut-off");
+  await until("it is cut off", async () => (await node.state()) === "cut-off", { deadlineMs: 15_000 });
   assert.notEqual(await codeOf(session.write(handle, 200_000, CONTENT.subarray(200_000, 232_768))), Status.OK);
   await restart(node, "term");
-  const again = await until("a login", 20_000, () => login(sftpPort));
+  const again = await until("a login", () => login(sftpPort), { deadlineMs: 20_000 });
   const { size = 0 } = await again.stat("/half");
   assert.ok(size >= 199_999, `the partial has ${size} bytes`);
   await again.end();
   await etcd.members[0]?.restart();
-  await until("it is ready", 5_000, async () => (await node.state()) === "ready");
+  await until("it is ready", async () => (await node.state()) === "ready", { deadlineMs: 5_000 });
   const last = await login(sftpPort);
   const from = (await last.stat("/half")).size ?? 0;
   await last.put("/half", CONTENT.subarray(from), Open.W | Open.C, from);
@@ -186,26 +186,36 @@ test("an account disabled meanwhile: the node that can't know serves it for the 
     const disabled = await node.ask("/api/v1/accounts/ann", { method: "PUT", body: { enabled: false } });
     assert.equal(disabled.status, 200);
     const known = Number(disabled.body.revision);
-    await until("it is known where the store is", 1_000, async () => {
-      const { body } = await node.ask("/api/v1/status");
-      return (body.config as { revision: number }).revision >= known;
-    });
+    await until(
+      "it is known where the store is",
+      async () => {
+        const { body } = await node.ask("/api/v1/status");
+        return (body.config as { revision: number }).revision >= known;
+      },
+      { deadlineMs: 1_000 },
+    );
     await assert.rejects(login(sftpPort), "where it is known, it counts at once");
-    await until("beta is cut off", 6_000, async () => (await lost.state()) === "cut-off");
+    await until("beta is cut off", async () => (await lost.state()) === "cut-off", { deadlineMs: 6_000 });
     await restart(lost);
-    const session = await until("a login", 8_000, () => login(portOf(lost)));
+    const session = await until("a login", () => login(portOf(lost)), { deadlineMs: 8_000 });
     assert.ok((await session.get("/kept")).equals(CONTENT));
-    await until("its session is ended", 15_000, async () => {
-      const { status } = await lost.ask("/health/serving");
-      return status === 503;
-    });
+    await until(
+      "its session is ended",
+      async () => {
+        const { status } = await lost.ask("/health/serving");
+        return status === 503;
+      },
+      { deadlineMs: 15_000 },
+    );
     const servedMs = performance.now() - lostAt;
     // The last contact was at most a look (2 s) before the stall.
     assert.ok(servedMs < 13_500, `it served for ${Math.round(servedMs)} ms`);
     assert.ok(servedMs > 8_000, `it served for ${Math.round(servedMs)} ms only`);
     await assert.rejects(login(portOf(lost)));
     await restart(lost);
-    await until("it says that it waits", 15_000, () => /too old to serve with/.test(lost.process.output));
+    await until("it says that it waits", () => /too old to serve with/.test(lost.process.output), {
+      deadlineMs: 15_000,
+    });
     await assert.rejects(login(portOf(lost)), "a restart gives it no more time");
     proxy.resume();
     await lost.ready(15_000);
@@ -225,7 +235,7 @@ test("with a grace of 0 nobody is served without the store; nor with a snapshot 
   const text = readFileSync(file, "utf8");
   writeFileSync(file, text.replaceAll('\\"name\\":\\"ann\\"', '\\"name\\":\\"eve\\"'));
   node.launch();
-  await until("it says why", 15_000, () => /is not used.*was changed/.test(node.process.output));
+  await until("it says why", () => /is not used.*was changed/.test(node.process.output), { deadlineMs: 15_000 });
   assert.equal(await node.state(), "joining");
   await assert.rejects(login(sftpPort));
   await etcd.members[0]?.restart();
@@ -233,10 +243,16 @@ test("with a grace of 0 nobody is served without the store; nor with a snapshot 
   await kept(node, await changeSite(node, { cutOffGraceSeconds: 0 }));
   const session = await login(sftpPort);
   await etcd.members[0]?.kill();
-  await until("it serves nobody", 10_000, async () => (await node.ask("/health/serving")).status === 503);
-  await until("the session is ended", 5_000, async () => (await codeOf(session.stat("/kept")).catch(() => -1)) !== 0);
+  await until("it serves nobody", async () => (await node.ask("/health/serving")).status === 503, {
+    deadlineMs: 10_000,
+  });
+  await until("the session is ended", async () => (await codeOf(session.stat("/kept")).catch(() => -1)) !== 0, {
+    deadlineMs: 5_000,
+  });
   await restart(node);
-  await until("it waits for the store", 15_000, () => /too old to serve with/.test(node.process.output));
+  await until("it waits for the store", () => /too old to serve with/.test(node.process.output), {
+    deadlineMs: 15_000,
+  });
   await assert.rejects(login(sftpPort));
   await etcd.members[0]?.restart();
   await node.ready();
@@ -259,28 +275,36 @@ test("behind the balancer: etcd hangs, every node is killed, and partners still 
     };
     for (const { name } of whole.endpoints().nodes) {
       const file = join(whole.directory, "nodes", name, "data", "security-snapshot");
-      await until(`${name} keeps the ban`, 10_000, () => readFileSync(file, "utf8").includes("192.0.2.66"));
+      await until(`${name} keeps the ban`, () => readFileSync(file, "utf8").includes("192.0.2.66"), {
+        deadlineMs: 10_000,
+      });
     }
     const { revision } = ((await whole.admin("/api/v1/status")) as { config: { revision: number } }).config;
     for (const { name } of whole.endpoints().nodes) {
       const contact = join(whole.directory, "nodes", name, "data", "config-contact");
-      await until(`${name} keeps it`, 10_000, async () => {
-        return (JSON.parse(readFileSync(contact, "utf8")) as { revision: number }).revision >= revision;
-      });
+      await until(
+        `${name} keeps it`,
+        async () => {
+          return (JSON.parse(readFileSync(contact, "utf8")) as { revision: number }).revision >= revision;
+        },
+        { deadlineMs: 10_000 },
+      );
     }
     const pid = whole.endpoints().etcd?.pid;
     assert.ok(typeof pid === "number");
     process.kill(pid, "SIGSTOP");
     try {
       const before = [whole.killNode(0), whole.killNode(1)];
-      await until("both run again", 20_000, () =>
-        [0, 1].every((at) => whole.node(at).pid !== null && whole.node(at).pid !== before[at]),
+      await until(
+        "both run again",
+        () => [0, 1].every((at) => whole.node(at).pid !== null && whole.node(at).pid !== before[at]),
+        { deadlineMs: 20_000 },
       );
-      const again = await until("a login through the balancer", 30_000, session);
+      const again = await until("a login through the balancer", session, { deadlineMs: 30_000 });
       assert.ok((await again.get("/kept")).equals(CONTENT));
       await again.end();
       for (const at of [0, 1]) {
-        const allowed = await until("a login at the node itself", 15_000, () => from("192.0.2.67", at));
+        const allowed = await until("a login at the node itself", () => from("192.0.2.67", at), { deadlineMs: 15_000 });
         await allowed.end();
         await assert.rejects(from("192.0.2.66", at), "a banned address stays banned");
       }

@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { bytes } from "../support/clients/content.js";
 import { changeSite, ExtraNode } from "../support/clients/node-process.js";
 import { Partner } from "../support/clients/partner.js";
 import { Open, RawSftp } from "../support/clients/raw-sftp.js";
-import { until } from "../support/clients/run.js";
 import { WallClock } from "../support/faketime.js";
 import { longshore, type Site, startSite } from "../support/site.js";
 

@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { after, afterEach, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { activeNode, activeNow, balancerStates, indexOf, setMode, stateOf, takes } from "../support/active.js";
 import { bytes } from "../support/clients/content.js";
 import { Ledger } from "../support/clients/ledger.js";
 import { LoginProbe } from "../support/clients/login-probe.js";
 import { Partner } from "../support/clients/partner.js";
 import { Open, type RawSftp } from "../support/clients/raw-sftp.js";
-import { report, until } from "../support/clients/run.js";
+import { report } from "../support/clients/run.js";
 import { longshore, type Site, startSite } from "../support/site.js";
 
 /** The mode active-passive in a whole site: HAProxy, etcd, three nodes, partners through the balancer. */

@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { connect as connectTls } from "node:tls";
 import { fileURLToPath } from "node:url";
+import { until } from "#lib/testing.js";
 import { type EtcdCluster, startEtcd } from "../support/etcd.js";
-import { until } from "../support/processes.js";
 import { connect, keepAwake } from "./fixture.js";
 import { type Node, Site } from "./node-process.js";
 
@@ -106,10 +106,14 @@ test("a key whose node died before it was done can be used again", async () => {
   await coordination.transact({ compare: [], apply });
   await coordination.close();
   const other = connect(etcd.endpoints, "test");
-  await until("it is gone with its lease", 8_000, async () => {
-    const { entries } = await other.list("idempotency/", { keysOnly: true });
-    return entries.length === before.length;
-  });
+  await until(
+    "it is gone with its lease",
+    async () => {
+      const { entries } = await other.list("idempotency/", { keysOnly: true });
+      return entries.length === before.length;
+    },
+    { deadlineMs: 8_000 },
+  );
   await other.close();
 });
 
@@ -214,7 +218,7 @@ test("with TLS the admin port speaks nothing else, is checked by the command lin
   copyFileSync(old.key, keyFile);
   const secure = await site.node("gamma", 3, {}, { tls: { certificateFile, keyFile } });
   const port = Number(new URL(secure.url).port);
-  await until("it answers", 20_000, async () => (await shownName(port)) === "old");
+  await until("it answers", async () => (await shownName(port)) === "old", { deadlineMs: 20_000 });
   assert.equal((await secure.ask("/health/live")).status, 0, "plain HTTP was answered");
 
   const longshore = (...more: string[]) => {
@@ -235,10 +239,12 @@ test("with TLS the admin port speaks nothing else, is checked by the command lin
     renameSync(`${to}.new`, to);
   };
   replace(renewed.key, keyFile);
-  await until("it is said", 5_000, () => /certificate can't be used; the old one stays/.test(secure.process.output));
+  await until("it is said", () => /certificate can't be used; the old one stays/.test(secure.process.output), {
+    deadlineMs: 5_000,
+  });
   assert.equal(await shownName(port), "old");
   replace(renewed.certificate, certificateFile);
-  await until("the new one is shown", 5_000, async () => (await shownName(port)) === "renewed");
+  await until("the new one is shown", async () => (await shownName(port)) === "renewed", { deadlineMs: 5_000 });
   assert.equal(longshore("--ca-file", renewed.ca).status, 0);
   await secure.process.kill();
 

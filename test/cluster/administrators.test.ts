@@ -4,8 +4,8 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { until } from "#lib/testing.js";
 import { type EtcdCluster, startEtcd } from "../support/etcd.js";
-import { until } from "../support/processes.js";
 import { keepAwake } from "./fixture.js";
 import { type Node, Site } from "./node-process.js";
 
@@ -83,14 +83,18 @@ test("revoked, disabled and demoted: in force on every node within a second", as
   assert.equal(await status(alpha, token, "/api/v1/site"), 200);
   assert.equal((await alpha.ask(api(`/eve/tokens/${id}`), { method: "DELETE" })).status, 204);
   for (const node of [alpha, beta]) {
-    await until("it is revoked", 1_000, async () => (await status(node, token, "/api/v1/site")) === 401);
+    await until("it is revoked", async () => (await status(node, token, "/api/v1/site")) === 401, {
+      deadlineMs: 1_000,
+    });
   }
   const next = await make("eve", "admin");
   await alpha.ask(api("/eve"), { method: "PUT", body: { role: "viewer" } });
   const demoted = async () => (await status(beta, next, "/api/v1/nodes/nobody/drain", "POST")) === 403;
-  await until("she is a viewer", 1_000, demoted);
+  await until("she is a viewer", demoted, { deadlineMs: 1_000 });
   await alpha.ask(api("/eve"), { method: "PUT", body: { role: "viewer", enabled: false } });
-  await until("she is disabled", 1_000, async () => (await status(beta, next, "/api/v1/status")) === 401);
+  await until("she is disabled", async () => (await status(beta, next, "/api/v1/status")) === 401, {
+    deadlineMs: 1_000,
+  });
 });
 
 test("an expired token is refused, and one that ends in the past isn't made", async () => {
@@ -98,7 +102,9 @@ test("an expired token is refused, and one that ends in the past isn't made", as
   assert.equal(past.status, 422);
   const token = await make("vera", "viewer", { expiresAt: new Date(Date.now() + 3_000).toISOString() });
   assert.equal(await status(beta, token, "/api/v1/status"), 200);
-  await until("it is expired", 5_000, async () => (await status(beta, token, "/api/v1/status")) === 401);
+  await until("it is expired", async () => (await status(beta, token, "/api/v1/status")) === 401, {
+    deadlineMs: 5_000,
+  });
 });
 
 test("no answer, no log and no store entry holds a token or, outside of the store, its hash", async () => {
@@ -112,7 +118,9 @@ test("no answer, no log and no store entry holds a token or, outside of the stor
 
 test("refusals are logged with the address and counted by reason", async () => {
   assert.equal(await status(beta, "lsa_000000000000_nope", "/api/v1/status"), 401);
-  await until("it is logged", 2_000, () => /an admin request was refused.*127\.0\.0\.1/.test(beta.process.output));
+  await until("it is logged", () => /an admin request was refused.*127\.0\.0\.1/.test(beta.process.output), {
+    deadlineMs: 2_000,
+  });
   const { text } = await beta.ask("/metrics");
   assert.match(text, /^longshore_admin_refusals_total\{reason="unknown"\} [1-9]/m);
   assert.match(text, /^longshore_admin_refusals_total\{reason="role"\} [1-9]/m);

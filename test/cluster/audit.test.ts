@@ -4,11 +4,11 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { AuditRecord } from "#audit/contract.js";
 import { verifyAudit } from "#audit/verify.js";
+import { until } from "#lib/testing.js";
 import { bytes } from "../support/clients/content.js";
 import { ExtraNode } from "../support/clients/node-process.js";
 import { Partner } from "../support/clients/partner.js";
 import { RawSftp } from "../support/clients/raw-sftp.js";
-import { until } from "../support/clients/run.js";
 import { longshore, type Site, startSite } from "../support/site.js";
 import { keepAwake } from "./fixture.js";
 

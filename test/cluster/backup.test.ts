@@ -7,10 +7,10 @@ import { EXIT } from "#cli/errors.js";
 import { fetchHostKeys } from "#cli/up/host-key-scan.js";
 import { createEtcdCoordination } from "#coordination/etcd.js";
 import { keys } from "#coordination/keys.js";
+import { until } from "#lib/testing.js";
 import { bytes } from "../support/clients/content.js";
 import { Open, RawSftp } from "../support/clients/raw-sftp.js";
 import { type EtcdCluster, startEtcd } from "../support/etcd.js";
-import { until } from "../support/processes.js";
 import { longshore } from "../support/site.js";
 import { keepAwake } from "./fixture.js";
 import { type Node, Site } from "./node-process.js";
@@ -100,8 +100,10 @@ test("a backup is one encrypted file, says what it holds, and is seen in the met
   assert.match(text, /^longshore-backup 1\n/);
   assert.doesNotMatch(text, /ann|argon2|manifest/);
   for (const node of nodes) {
-    await until(`${node.name} knows of it`, 5_000, async () =>
-      /^longshore_last_backup_timestamp_seconds \d/m.test((await node.ask("/metrics")).text),
+    await until(
+      `${node.name} knows of it`,
+      async () => /^longshore_last_backup_timestamp_seconds \d/m.test((await node.ask("/metrics")).text),
+      { deadlineMs: 5_000 },
     );
   }
   const there = await cli(site, one(0), "backup", backupFile);
@@ -125,10 +127,14 @@ test("restored live: what changed goes back, a dry run says so first, and a runn
   const done = await cli(site, one(1), "restore", backupFile, "-o", "json");
   assert.equal(done.code, 0, done.stderr);
   const { revision } = JSON.parse(done.stdout) as { revision: number };
-  await until("it is in force everywhere", 3_000, async () => {
-    const { body } = await one(0).ask(`/api/v1/cluster/convergence?revision=${revision}`);
-    return body.converged;
-  });
+  await until(
+    "it is in force everywhere",
+    async () => {
+      const { body } = await one(0).ask(`/api/v1/cluster/convergence?revision=${revision}`);
+      return body.converged;
+    },
+    { deadlineMs: 3_000 },
+  );
   assert.deepEqual(await accounts(one(0)), before);
   await (await login(one(2), "bob")).end();
   await assert.rejects(login(one(2), "eve"));
@@ -185,7 +191,9 @@ test("onto a fresh site with another cluster key: accounts, passwords and host k
   assert.notEqual(await hostKeys(node), await hostKeys(one(0)));
   const done = await cli(other, node, "restore", backupFile);
   assert.equal(done.code, 0, done.stderr);
-  await until("its host keys are the site's", 5_000, async () => (await hostKeys(node)) === (await hostKeys(one(0))));
+  await until("its host keys are the site's", async () => (await hostKeys(node)) === (await hostKeys(one(0))), {
+    deadlineMs: 5_000,
+  });
   assert.deepEqual(await accounts(node), await accounts(one(0)));
   const session = await login(node);
   await session.put("/first", CONTENT);
@@ -199,7 +207,9 @@ test("from a site to a standalone node, and one node's own data to a host that i
   const done = await cli(alone, node, "restore", backupFile);
   assert.equal(done.code, 0, done.stderr);
   assert.deepEqual(await accounts(node), await accounts(one(0)));
-  await until("its host keys are the site's", 5_000, async () => (await hostKeys(node)) === (await hostKeys(one(0))));
+  await until("its host keys are the site's", async () => (await hostKeys(node)) === (await hostKeys(one(0))), {
+    deadlineMs: 5_000,
+  });
   await backup("--scope", "node");
   assert.equal((await cli(alone, node, "restore", backupFile)).code, EXIT.usage, "that holds no shared data");
   const rebuilt = join(site.directory, "rebuilt");
@@ -242,10 +252,14 @@ test("a restore of 3,000 accounts, past one transaction: at no time has a node h
   const filled = await cli(site, one(1), "restore", backupFile, "-o", "json");
   assert.equal(filled.code, 0, filled.stderr);
   const { revision } = JSON.parse(filled.stdout) as { revision: number };
-  await until("it is in force everywhere", 10_000, async () => {
-    const { body } = await one(0).ask(`/api/v1/cluster/convergence?revision=${revision}`);
-    return body.converged;
-  });
+  await until(
+    "it is in force everywhere",
+    async () => {
+      const { body } = await one(0).ask(`/api/v1/cluster/convergence?revision=${revision}`);
+      return body.converged;
+    },
+    { deadlineMs: 10_000 },
+  );
   watching = false;
   await watch;
   assert.equal((await accounts(one(0))).size, all);
@@ -269,12 +283,18 @@ test("a node that dies in the middle of a restore, past the point of no return: 
     const { status, text } = await one(1).ask("/api/v1/accounts/meanwhile", { method: "PUT", body: {} });
     assert.equal(status, 503, text);
     assert.match(text, /whole site/);
-    await until("it is finished", 10_000, async () => (await store.get(keys.configApplying)) === undefined);
-    const head = await store.get(keys.configHead);
-    await until("it is in force everywhere", 3_000, async () => {
-      const { body } = await one(0).ask(`/api/v1/cluster/convergence?revision=${head?.modRevision}`);
-      return body.converged;
+    await until("it is finished", async () => (await store.get(keys.configApplying)) === undefined, {
+      deadlineMs: 10_000,
     });
+    const head = await store.get(keys.configHead);
+    await until(
+      "it is in force everywhere",
+      async () => {
+        const { body } = await one(0).ask(`/api/v1/cluster/convergence?revision=${head?.modRevision}`);
+        return body.converged;
+      },
+      { deadlineMs: 3_000 },
+    );
     assert.ok((await accounts(one(2))).has("late-b"));
     await putAccount(one(1), "meanwhile", {});
   } finally {
@@ -295,8 +315,10 @@ test("the store is lost and the storage is there: a new store takes the backup's
   const storage = { path: join(site.directory, "storage"), local: true };
   const node = await other.node("fresh", 1, { site: "lost", storage });
   others.push({ node, site: other });
-  await until("it says that the storage is another site's", 20_000, async () =>
-    /another site/.test(String((await node.ask("/health/ready")).body.reasons)),
+  await until(
+    "it says that the storage is another site's",
+    async () => /another site/.test(String((await node.ask("/health/ready")).body.reasons)),
+    { deadlineMs: 20_000 },
   );
   const done = await cli(other, node, "restore", backupFile, "--adopt-storage");
   assert.equal(done.code, 0, done.stderr);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { makeKeyPair } from "#protocols/sftp/testing-keys.js";
-import { until } from "../support/processes.js";
 import { keepAwake } from "./fixture.js";
 import { GuardedSite } from "./guarded-site.js";
 
@@ -40,7 +40,9 @@ test("many addresses guess through the balancer: only the guilty are banned, on 
   ]);
   const began = performance.now();
   for (const index of everyNode) {
-    await until(`node ${index} knows`, 1_000, async () => (await site.bans(index)).join() === guilty.join());
+    await until(`node ${index} knows`, async () => (await site.bans(index)).join() === guilty.join(), {
+      deadlineMs: 1_000,
+    });
   }
   assert.ok(performance.now() - began < 1_000);
   for (const index of everyNode)
@@ -52,15 +54,23 @@ test("many addresses guess through the balancer: only the guilty are banned, on 
 
 test("failures on different nodes add up", async () => {
   for (const index of [0, 1, 2, 0]) await attack(index, "198.51.100.7", "nobody", 1);
-  await until("the counters meet", 2_000, async () => {
-    // One more from an address that has the same history changes nothing yet: the counts are compared by their effect.
-    return (await site.metric(2, /^longshore_security_flushes_total (\d+)/m)) > 0;
-  });
+  await until(
+    "the counters meet",
+    async () => {
+      // One more from an address that has the same history changes nothing yet: the counts are compared by their effect.
+      return (await site.metric(2, /^longshore_security_flushes_total (\d+)/m)) > 0;
+    },
+    { deadlineMs: 2_000 },
+  );
   assert.deepEqual((await site.bans(0)).includes("198.51.100.7"), false);
-  await until("the fifth bans it", 5_000, async () => {
-    await attack(1, "198.51.100.7", "nobody", 1);
-    return (await site.bans(2)).includes("198.51.100.7");
-  });
+  await until(
+    "the fifth bans it",
+    async () => {
+      await attack(1, "198.51.100.7", "nobody", 1);
+      return (await site.bans(2)).includes("198.51.100.7");
+    },
+    { deadlineMs: 5_000 },
+  );
 });
 
 test("the balancer is never banned, neither by failures nor by an administrator", async () => {
@@ -76,7 +86,9 @@ test("the balancer is never banned, neither by failures nor by an administrator"
 
 test("an IPv6 attacker can't move about in its /64", async () => {
   for (let i = 1; i <= LIMIT; i++) await attack(0, `2001:db8:0:1::${i}`, "nobody", 1);
-  await until("banned everywhere", 1_000, async () => !(await site.welcomes(2, "2001:db8:0:1:ffff::9")));
+  await until("banned everywhere", async () => !(await site.welcomes(2, "2001:db8:0:1:ffff::9")), {
+    deadlineMs: 1_000,
+  });
   assert.equal(await site.welcomes(2, "2001:db8:0:2::1"), true);
   assert.ok((await site.bans(1)).includes("2001:db8:0:1::/64"));
 });
@@ -89,7 +101,7 @@ test("guessing at an account from everywhere locks its password for strangers, n
     const { lockouts } = (await site.node(index).ask("/api/v1/lockouts")).body as { lockouts: { account: string }[] };
     return lockouts.some(({ account }) => account === "ann");
   };
-  for (const index of everyNode) await until(`locked at ${index}`, 2_000, () => locked(index));
+  for (const index of everyNode) await until(`locked at ${index}`, () => locked(index), { deadlineMs: 2_000 });
   assert.equal(await site.guess(1, "203.0.113.200", "ann", PASSWORD), "refused");
   assert.equal(await site.guess(2, home, "ann", PASSWORD), "in");
   const byKey = await site.at(1, "203.0.113.201", "ann", { privateKey: keys.private });
@@ -97,9 +109,13 @@ test("guessing at an account from everywhere locks its password for strangers, n
   assert.equal(await site.guess(1, "203.0.113.200", "bob", PASSWORD), "in");
 
   assert.equal((await site.node(2).ask("/api/v1/lockouts/ann", { method: "DELETE" })).status, 204);
-  await until("a stranger is let in again", 1_500, async () => {
-    return (await site.guess(0, "203.0.113.202", "ann", PASSWORD)) === "in";
-  });
+  await until(
+    "a stranger is let in again",
+    async () => {
+      return (await site.guess(0, "203.0.113.202", "ann", PASSWORD)) === "in";
+    },
+    { deadlineMs: 1_500 },
+  );
   assert.equal((await site.node(2).ask("/api/v1/lockouts/ann", { method: "DELETE" })).status, 404);
 });
 
@@ -109,12 +125,12 @@ test("an administrator bans a network and lifts the ban; a bad one is refused wi
   assert.equal(made.status, 201);
   assert.equal(made.body.address, "192.0.2.0/25");
   for (const index of everyNode) {
-    await until("in force", 1_000, async () => !(await site.welcomes(index, "192.0.2.99")));
+    await until("in force", async () => !(await site.welcomes(index, "192.0.2.99")), { deadlineMs: 1_000 });
     assert.equal(await site.welcomes(index, "192.0.2.200"), true);
   }
   const path = `/api/v1/bans/${encodeURIComponent("192.0.2.0/25")}`;
   assert.equal((await site.node(2).ask(path, { method: "DELETE" })).status, 204);
-  for (const index of everyNode) await until("lifted", 1_000, () => site.welcomes(index, "192.0.2.99"));
+  for (const index of everyNode) await until("lifted", () => site.welcomes(index, "192.0.2.99"), { deadlineMs: 1_000 });
   assert.equal((await site.node(1).ask(path, { method: "DELETE" })).status, 404);
   for (const bad of [
     { address: "nowhere" },
@@ -149,7 +165,7 @@ test("bans and counters outlive the restart of every node", async () => {
       const buckets = told.find(([source]) => source === "198.51.100.40")?.[1] ?? [];
       return sum + buckets.reduce((all, value, at) => all + (at % 2 === 1 ? value : 0), 0);
     }, 0);
-  await until("the counters are in the store", 2_000, async () => (await counted()) === LIMIT - 1);
+  await until("the counters are in the store", async () => (await counted()) === LIMIT - 1, { deadlineMs: 2_000 });
   const before = await site.bans(0);
   assert.ok(before.length >= 4);
 
@@ -157,11 +173,15 @@ test("bans and counters outlive the restart of every node", async () => {
   for (const node of site.nodes) node.launch();
   await Promise.all(site.nodes.map((node) => node.ready()));
   for (const index of everyNode) {
-    await until("its bans are back", 2_000, async () => (await site.bans(index)).join() === before.join());
+    await until("its bans are back", async () => (await site.bans(index)).join() === before.join(), {
+      deadlineMs: 2_000,
+    });
     assert.equal(await site.welcomes(index, "127.0.0.11"), false);
   }
   await attack(1, "198.51.100.40", "nobody", 1);
-  await until("the one failure that was missing", 1_500, async () => (await site.bans(2)).includes("198.51.100.40"));
+  await until("the one failure that was missing", async () => (await site.bans(2)).includes("198.51.100.40"), {
+    deadlineMs: 1_500,
+  });
 });
 
 test("a storm of wrong passwords costs the store no more than a few writes a second", async () => {

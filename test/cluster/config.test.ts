@@ -8,8 +8,8 @@ import { createSiteSettings } from "#config/site.js";
 import { createConfigView } from "#config/view.js";
 import { keys } from "#coordination/keys.js";
 import { sealKey } from "#lib/seal.js";
+import { until } from "#lib/testing.js";
 import { type EtcdCluster, startEtcd } from "../support/etcd.js";
-import { until } from "../support/processes.js";
 import { connect, keepAwake, newSite, recordingLogger } from "./fixture.js";
 
 const clusterKey = [sealKey(randomBytes(32))] as const;
@@ -91,7 +91,10 @@ test("a deletion moves the revision on, too", async (t) => {
   await one.view.reached(revision, AbortSignal.timeout(1_000));
   assert.equal(await one.accounts.delete("ann"), true);
   assert.equal(await one.accounts.delete("ann"), false);
-  await until("it is gone from the view", 1_000, () => !one.view.snapshot().accounts.has("ann"), 10);
+  await until("it is gone from the view", () => !one.view.snapshot().accounts.has("ann"), {
+    deadlineMs: 1_000,
+    everyMs: 10,
+  });
   assert.ok(one.view.snapshot().revision > revision);
 });
 
@@ -116,13 +119,15 @@ test("an invalid entry keeps the last good snapshot, is named once, and a mended
   const good = one.view.snapshot();
   for (const value of ["{", '{"name":"ben","shell":"/bin/sh"}']) {
     await one.coordination.transact({ compare: [], apply: [{ put: keys.account("ben"), value }] });
-    await until("the fault is seen", 1_000, () => one.view.status().faults.length > 0, 10);
+    await until("the fault is seen", () => one.view.status().faults.length > 0, { deadlineMs: 1_000, everyMs: 10 });
   }
   assert.equal(one.view.snapshot(), good);
   assert.ok(one.view.status().lagMs > 0);
-  await until("it is said", 1_000, () => one.logger.lines.some((line) => /config\/accounts\/ben.*shell/.test(line)));
+  await until("it is said", () => one.logger.lines.some((line) => /config\/accounts\/ben.*shell/.test(line)), {
+    deadlineMs: 1_000,
+  });
   await one.accounts.put({ name: "ben" });
-  await until("it is in force", 1_000, () => one.view.snapshot().accounts.has("ben"), 10);
+  await until("it is in force", () => one.view.snapshot().accounts.has("ben"), { deadlineMs: 1_000, everyMs: 10 });
   assert.deepEqual(one.view.status().faults, []);
 });
 
@@ -132,12 +137,12 @@ test("while the store is away the last snapshot stays, the lag grows; when it is
   const one = await started(t, newSite());
   const before = one.view.snapshot();
   await member.kill();
-  await until("the view knows that it may be behind", 6_000, () => one.view.status().lagMs > 0);
+  await until("the view knows that it may be behind", () => one.view.status().lagMs > 0, { deadlineMs: 6_000 });
   assert.equal(one.view.snapshot(), before);
   await member.restart();
   const { revision } = await one.accounts.put({ name: "ann" });
   await one.view.reached(revision, AbortSignal.timeout(5_000));
-  await until("it is in step again", 5_000, () => one.view.status().lagMs === 0, 20);
+  await until("it is in step again", () => one.view.status().lagMs === 0, { deadlineMs: 5_000, everyMs: 20 });
 });
 
 test("a writer with an old revision is refused and told the current one", async (t) => {

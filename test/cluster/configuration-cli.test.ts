@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { parse } from "yaml";
 import { EXIT } from "#cli/errors.js";
+import { until } from "#lib/testing.js";
 import { run } from "../support/clients/run.js";
-import { until } from "../support/processes.js";
 import { longshore } from "../support/site.js";
 import { keepAwake } from "./fixture.js";
 import { type Node, Site } from "./node-process.js";
@@ -81,7 +81,9 @@ test("folders are set and removed on accounts and groups", async () => {
   await ok("folder", "set", "/in", "--group", "partners", "--target", "common/in", "--quota", "2G");
   await ok("folder", "set", "/out", "--account", "ann", "--target", "common/out", "--allow", "list", "read");
   // the node counts what lies there by itself
-  await until("the folder is counted", 20_000, async () => (await asJson("folder", "list"))[1]?.countedAt !== null);
+  await until("the folder is counted", async () => (await asJson("folder", "list"))[1]?.countedAt !== null, {
+    deadlineMs: 20_000,
+  });
   const folders = await asJson("folder", "list");
   const countedAt = folders[1]?.countedAt;
   assert.deepEqual(folders, [

@@ -6,8 +6,8 @@ import { after, before, test } from "node:test";
 import { Client, type SFTPWrapper } from "ssh2";
 import { pastChanges } from "#config/history.js";
 import { keys } from "#coordination/keys.js";
+import { until } from "#lib/testing.js";
 import { type EtcdCluster, startEtcd } from "../support/etcd.js";
-import { until } from "../support/processes.js";
 import { connect, keepAwake } from "./fixture.js";
 import { type Node, Site } from "./node-process.js";
 
@@ -48,10 +48,14 @@ async function write(path: string, body: object, node = at(0)): Promise<number> 
 }
 
 async function converged(revision: number, ms = 5_000): Promise<void> {
-  await until(`revision ${revision} is everywhere`, ms, async () => {
-    const { body } = await at(0).ask(`/api/v1/cluster/convergence?revision=${revision}`);
-    return body.converged;
-  });
+  await until(
+    `revision ${revision} is everywhere`,
+    async () => {
+      const { body } = await at(0).ask(`/api/v1/cluster/convergence?revision=${revision}`);
+      return body.converged;
+    },
+    { deadlineMs: ms },
+  );
 }
 
 async function sftp(node: Node, username: string): Promise<SFTPWrapper> {
@@ -83,12 +87,10 @@ test("a change of a group's permissions and folders is in force in running sessi
     const changed = performance.now();
     await Promise.all(
       sessions.map((session, index) =>
-        until(
-          `node ${index} refuses`,
-          1_000,
-          async () => (await mkdir(session, `/n-${round}-${performance.now()}`)) === 3,
-          10,
-        ),
+        until(`node ${index} refuses`, async () => (await mkdir(session, `/n-${round}-${performance.now()}`)) === 3, {
+          deadlineMs: 1_000,
+          everyMs: 10,
+        }),
       ),
     );
     assert.ok(performance.now() - changed < 1_000);
@@ -99,9 +101,8 @@ test("a change of a group's permissions and folders is in force in running sessi
       sessions.map((session, index) =>
         until(
           `node ${index} allows it in the folder`,
-          1_000,
           async () => (await mkdir(session, `/inbox/${round}-${index}-${performance.now()}`)) === 0,
-          10,
+          { deadlineMs: 1_000, everyMs: 10 },
         ),
       ),
     );
@@ -154,7 +155,7 @@ test("20 administrators change the same and different entries through all nodes 
     }
   };
   const killer = async () => {
-    await until("half of it is done", 60_000, () => acknowledged.length >= (WRITERS * EACH) / 2);
+    await until("half of it is done", () => acknowledged.length >= (WRITERS * EACH) / 2, { deadlineMs: 60_000 });
     await at(2).process.kill();
     at(2).launch();
     await at(2).ready();
@@ -216,26 +217,30 @@ test("the cluster key is replaced on three nodes without a restart and without a
   put(`${newer}\n${older}\n`, files[0] ?? "");
   await until(
     "two nodes have both keys",
-    10_000,
     async () => (await sealKeys()).filter((ids) => ids.includes(" ")).length === 2 * nodes.length,
+    { deadlineMs: 10_000 },
   );
-  await until("the mismatch is seen", 5_000, mismatch);
+  await until("the mismatch is seen", mismatch, { deadlineMs: 5_000 });
   const early = await at(0).ask("/api/v1/config/rotate-key", { method: "POST" });
   assert.equal(early.status, 409, early.text);
   assert.match(early.text, /gamma/);
 
   put(`${newer}\n${older}\n`, strangerKeyFile);
-  await until("all have both keys", 10_000, async () => (await sealKeys()).every((ids) => ids.includes(" ")));
+  await until("all have both keys", async () => (await sealKeys()).every((ids) => ids.includes(" ")), {
+    deadlineMs: 10_000,
+  });
   const rotated = await at(1).ask("/api/v1/config/rotate-key", { method: "POST" });
   assert.equal(rotated.status, 200, rotated.text);
   assert.ok(Number(rotated.body.resealed) >= 4, rotated.text);
   assert.deepEqual(await faults(), [0, 0, 0]);
 
   put(newer, ...files);
-  await until("none has the old key", 10_000, async () => (await sealKeys()).every((ids) => !ids.includes(" ")));
+  await until("none has the old key", async () => (await sealKeys()).every((ids) => !ids.includes(" ")), {
+    deadlineMs: 10_000,
+  });
   await converged(await write("/api/v1/groups/after", {}, at(2)));
   assert.deepEqual(await faults(), [0, 0, 0]);
-  await until("no mismatch is left", 5_000, async () => !(await mismatch()));
+  await until("no mismatch is left", async () => !(await mismatch()), { deadlineMs: 5_000 });
   assert.deepEqual(
     nodes.map((node) => node.process.pid),
     pids,

@@ -3,8 +3,9 @@ import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { keys } from "#coordination/keys.js";
+import { until } from "#lib/testing.js";
 import { type EtcdCluster, startEtcd } from "../support/etcd.js";
-import { type Started, start, until } from "../support/processes.js";
+import { type Started, start } from "../support/processes.js";
 import { connect, keepAwake, newSite } from "./fixture.js";
 
 /** Real etcd, real processes, real signals: one coordinator at a time, and what a former one still sends changes nothing. */
@@ -46,10 +47,14 @@ function candidates(t: Ends, names: readonly string[]) {
   const worker = async (not?: string): Promise<string> => {
     const from = lines.length;
     let found: Line | undefined;
-    await until(`somebody but ${not} works`, TAKEOVER_MS, () => {
-      found = lines.slice(not === undefined ? 0 : from).find(({ event, name }) => event === "wrote" && name !== not);
-      return found !== undefined;
-    });
+    await until(
+      `somebody but ${not} works`,
+      () => {
+        found = lines.slice(not === undefined ? 0 : from).find(({ event, name }) => event === "wrote" && name !== not);
+        return found !== undefined;
+      },
+      { deadlineMs: TAKEOVER_MS },
+    );
     return found?.name ?? "";
   };
   /** Writes in the order in which the store applied them: no generation comes back. */
@@ -84,11 +89,15 @@ test("stopped past its lease and woken up, a former coordinator changes nothing 
   const second = await worker(first);
   const before = lines.length;
   process(first).signal("SIGCONT");
-  await until("the former one says that it is over", 5_000, () =>
-    lines.slice(before).some(({ name, event }) => name === first && (event === "lost" || event === "superseded")),
+  await until(
+    "the former one says that it is over",
+    () => lines.slice(before).some(({ name, event }) => name === first && (event === "lost" || event === "superseded")),
+    { deadlineMs: 5_000 },
   );
   const seen = lines.length;
-  await until("the second goes on", 5_000, () => lines.slice(seen).filter(({ name }) => name === second).length > 20);
+  await until("the second goes on", () => lines.slice(seen).filter(({ name }) => name === second).length > 20, {
+    deadlineMs: 5_000,
+  });
   assert.ok(!lines.slice(before).some(({ name, event }) => name === first && event === "wrote"));
   assert.equal(inOrder(), 2);
 });
@@ -115,8 +124,10 @@ test("somebody takes the key away: the work ends, and begins again under a new g
   const coordination = connect(etcd.endpoints, site);
   t.after(() => coordination.close());
   await coordination.transact({ compare: [], apply: [{ delete: keys.coordinator }] });
-  await until("it is elected again", TAKEOVER_MS, () => lines.filter(({ event }) => event === "elected").length === 2);
+  await until("it is elected again", () => lines.filter(({ event }) => event === "elected").length === 2, {
+    deadlineMs: TAKEOVER_MS,
+  });
   const seen = lines.length;
-  await until("it works", 2_000, () => lines.slice(seen).some(({ event }) => event === "wrote"));
+  await until("it works", () => lines.slice(seen).some(({ event }) => event === "wrote"), { deadlineMs: 2_000 });
   assert.equal(inOrder(), 2);
 });

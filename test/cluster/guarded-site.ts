@@ -3,12 +3,13 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { renderEndSessions } from "#balancer/end-sessions.js";
 import { renderBalancer } from "#balancer/template.js";
+import { until } from "#lib/testing.js";
 import type { PartnerSite } from "../support/clients/partner.js";
 import { RawSftp } from "../support/clients/raw-sftp.js";
 import { type EtcdCluster, type StartEtcdOptions, startEtcd } from "../support/etcd.js";
 import { ensurePackages } from "../support/packages.js";
 import { freePorts } from "../support/ports.js";
-import { type Started, start, until } from "../support/processes.js";
+import { type Started, start } from "../support/processes.js";
 import { type Node, Site } from "./node-process.js";
 
 /**
@@ -39,7 +40,7 @@ export class GuardedSite {
       const { haproxy, port } = await startHaproxy(site, nodes);
       const made = new GuardedSite(etcd, site, nodes, haproxy, port);
       guarded = made;
-      await until("HAProxy leads to a node", 10_000, () => made.#greets(port));
+      await until("HAProxy leads to a node", () => made.#greets(port), { deadlineMs: 10_000 });
       return made;
     } catch (error) {
       // What goes on running would keep the test file from ever ending.
@@ -59,7 +60,7 @@ export class GuardedSite {
     const cwd = join(this.site.directory, "haproxy");
     const next = start(program, ["-db", "-f", join(cwd, "haproxy.cfg"), "-sf", `${old.pid}`], { name: "haproxy", cwd });
     this.haproxy = next;
-    await until("the new HAProxy leads to a node", 10_000, () => next.alive && this.#greets(this.port));
+    await until("the new HAProxy leads to a node", () => next.alive && this.#greets(this.port), { deadlineMs: 10_000 });
   }
 
   async stop(): Promise<void> {
@@ -102,9 +103,13 @@ export class GuardedSite {
   }
 
   async converged(revision: number): Promise<void> {
-    await until(`revision ${revision} is everywhere`, 10_000, async () => {
-      return (await this.node(0).ask(`/api/v1/cluster/convergence?revision=${revision}`)).body.converged;
-    });
+    await until(
+      `revision ${revision} is everywhere`,
+      async () => {
+        return (await this.node(0).ask(`/api/v1/cluster/convergence?revision=${revision}`)).body.converged;
+      },
+      { deadlineMs: 10_000 },
+    );
   }
 
   /** Through HAProxy, from this loopback address. */

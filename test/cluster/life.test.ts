@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { SMTPServer } from "smtp-server";
 import { keys } from "#coordination/keys.js";
+import { until } from "#lib/testing.js";
 import { type EtcdCluster, startEtcd } from "../support/etcd.js";
 import { freePorts } from "../support/ports.js";
-import { until } from "../support/processes.js";
 import { connect, keepAwake } from "./fixture.js";
 import { type Node, Site } from "./node-process.js";
 
@@ -97,7 +97,7 @@ test("a notice goes out once per cluster, with the server's password stored seal
   const { text } = await anyNode().ask("/api/v1/site");
   assert.match(text, /"passwordSealed":"ls1:/);
   assert.doesNotMatch(text, /smtp secret/);
-  await until("ann has a notice", 15_000, () => to("ann@example.org").length > 0);
+  await until("ann has a notice", () => to("ann@example.org").length > 0, { deadlineMs: 15_000 });
   const [mail] = to("ann@example.org");
   assert.deepEqual([mail?.user, mail?.from], ["longshore", "longshore@example.org"]);
   assert.match(mail?.text ?? "", /^Subject: .*account ann expires in 10 days/m);
@@ -110,9 +110,9 @@ test("the coordinator is killed: another one takes over, and nobody hears anythi
   assert.ok(holder);
   await holder.process.kill();
   const other = async () => ![undefined, name].includes(await coordinatorName());
-  await until("another one coordinates", 8_000, other);
+  await until("another one coordinates", other, { deadlineMs: 8_000 });
   await put("bob", { mail: "bob@example.org", expiresAt: inDays(2.5) });
-  await until("bob has a notice", 15_000, () => to("bob@example.org").length > 0);
+  await until("bob has a notice", () => to("bob@example.org").length > 0, { deadlineMs: 15_000 });
   holder.launch();
   await holder.ready();
   assert.deepEqual([to("ann@example.org").length, to("bob@example.org").length], [1, 1]);
@@ -124,9 +124,9 @@ test("a mail that the server refuses is sent at a later look, under the same id"
   refuse = true;
   await put("cid", { mail: "cid@example.org", expiresAt: inDays(0.5) });
   const refused = () => nodes.some(({ process }) => /a notice can't be sent/.test(process.output));
-  await until("the refusal is said", 15_000, refused);
+  await until("the refusal is said", refused, { deadlineMs: 15_000 });
   refuse = false;
-  await until("cid has a notice", 15_000, () => to("cid@example.org").length > 0);
+  await until("cid has a notice", () => to("cid@example.org").length > 0, { deadlineMs: 15_000 });
   const found = await searchAudit("cid");
   assert.deepEqual(new Set(found.map(({ outcome }) => outcome)), new Set(["failed", "ok"]));
   assert.equal(new Set(found.map(({ details }) => details.messageId)).size, 1);
@@ -140,11 +140,15 @@ interface LifeRecord {
 
 async function searchAudit(account: string): Promise<LifeRecord[]> {
   let records: LifeRecord[] = [];
-  await until(`${account} is on the record`, 10_000, async () => {
-    const answer = await anyNode().ask(`/api/v1/audit?kind=life&account=${account}`);
-    ({ records } = answer.body as { records: LifeRecord[] });
-    return records.some(({ outcome }) => outcome === "ok");
-  });
+  await until(
+    `${account} is on the record`,
+    async () => {
+      const answer = await anyNode().ask(`/api/v1/audit?kind=life&account=${account}`);
+      ({ records } = answer.body as { records: LifeRecord[] });
+      return records.some(({ outcome }) => outcome === "ok");
+    },
+    { deadlineMs: 10_000 },
+  );
   return records;
 }
 
@@ -162,13 +166,13 @@ test("an account that nobody used for its days is disabled, then removed; one th
   await changeSite({
     accountLife: { schedule: "* * * * * *", disableAfterInactiveDays: 90, removeAfterInactiveDays: 365 },
   });
-  await until("old is disabled", 15_000, async () => (await account("old")).enabled === false);
-  await until("older is gone", 15_000, async () => (await account("older")).status === 404);
+  await until("old is disabled", async () => (await account("old")).enabled === false, { deadlineMs: 15_000 });
+  await until("older is gone", async () => (await account("older")).status === 404, { deadlineMs: 15_000 });
   assert.equal((await account("fresh")).enabled, true);
   assert.ok((await searchAudit("older")).some(({ what, outcome }) => what === "remove" && outcome === "ok"));
   await put("old", { enabled: true });
   const counted = async () => !/disabled/.test((await coordination.get(keys.life("old")))?.value ?? "disabled");
-  await until("the coordinator has seen it", 10_000, counted);
+  await until("the coordinator has seen it", counted, { deadlineMs: 10_000 });
   assert.equal((await account("old")).enabled, true);
 });
 

@@ -10,8 +10,9 @@ import { createMembersView } from "#cluster/members.js";
 import { createMembership } from "#cluster/membership.js";
 import { keys } from "#coordination/keys.js";
 import { isProcessGone } from "#lib/incarnation.js";
+import { until } from "#lib/testing.js";
 import { type EtcdCluster, startEtcd } from "../support/etcd.js";
-import { type Started, start, until } from "../support/processes.js";
+import { type Started, start } from "../support/processes.js";
 import { connect, heartbeat, identity, keepAwake, newSite, recordingLogger } from "./fixture.js";
 
 let etcd: EtcdCluster;
@@ -62,7 +63,7 @@ function life(t: Ends, site: string, name: string, slot: number, id: string, ttl
   return {
     process: started,
     async next() {
-      await until(`${name} reports`, 15_000, () => waiting.length > 0, 10);
+      await until(`${name} reports`, () => waiting.length > 0, { deadlineMs: 15_000, everyMs: 10 });
       return waiting.shift() ?? {};
     },
   };
@@ -95,10 +96,10 @@ test("heartbeats come each second, and at once after a change", async (t) => {
   assert.ok(node);
   const beat = async () => nodeRecordSchema.parse(JSON.parse((await coordination.get(node.key))?.value ?? "")).at;
   const first = await beat();
-  await until("a second heartbeat", 2_500, async () => (await beat()) > first);
+  await until("a second heartbeat", async () => (await beat()) > first, { deadlineMs: 2_500 });
   const second = await beat();
   membership.touch();
-  await until("a heartbeat at once", 600, async () => (await beat()) > second, 10);
+  await until("a heartbeat at once", async () => (await beat()) > second, { deadlineMs: 600, everyMs: 10 });
 });
 
 test("nodes that start at once are all seen by each other", async (t) => {
@@ -108,7 +109,7 @@ test("nodes that start at once are all seen by each other", async (t) => {
   const view = createMembersView({ coordination: nodes[0]?.coordination ?? connect(etcd.endpoints, site) });
   t.after(() => view.stop());
   view.start();
-  await until("four members", 3_000, () => view.list().length === 4);
+  await until("four members", () => view.list().length === 4, { deadlineMs: 3_000 });
   assert.deepEqual(
     view.list().map(({ name, slot }) => `${name}${slot}`),
     ["a1", "b2", "c3", "d4"],
@@ -192,7 +193,7 @@ test("a lost lease ends the incarnation, and the node registers again by itself 
   const before = membership.current();
   assert.ok(before);
   await etcd.ctl("lease", "revoke", BigInt(before.lease.id).toString(16));
-  await until("a new incarnation", 5_000, () => begun.length === 2, 20);
+  await until("a new incarnation", () => begun.length === 2, { deadlineMs: 5_000, everyMs: 20 });
   const now = membership.current();
   assert.ok(now);
   assert.notEqual(now.incarnation, before.incarnation);
@@ -207,7 +208,7 @@ test("an owner key that is deleted ends the incarnation, too", async (t) => {
   const before = membership.current();
   assert.ok(before);
   await coordination.transact({ compare: [], apply: [{ delete: keys.owner(before.incarnation) }] });
-  await until("a new incarnation", 5_000, () => begun.length === 2, 20);
+  await until("a new incarnation", () => begun.length === 2, { deadlineMs: 5_000, everyMs: 20 });
   assert.ok(before.lease.ended());
 });
 
@@ -218,7 +219,9 @@ test("a process that slept past its lease wakes up without a usable one, and com
   sleeper.process.signal("SIGSTOP");
   const coordination = connect(etcd.endpoints, site);
   t.after(() => coordination.close());
-  await until("its keys are gone", 10_000, async () => (await coordination.list("")).entries.length === 0);
+  await until("its keys are gone", async () => (await coordination.list("")).entries.length === 0, {
+    deadlineMs: 10_000,
+  });
   sleeper.process.signal("SIGCONT");
   const again = await sleeper.next();
   assert.notEqual(again.incarnation, incarnation);
@@ -231,13 +234,13 @@ test("an operator's wish to drain reaches the node, and outlives its restart", a
   await first.membership.start();
   const intents = createIntents({ coordination: first.coordination });
   await intents.drain(id);
-  await until("the wish is seen", 1_000, () => first.membership.drainWished(), 10);
+  await until("the wish is seen", () => first.membership.drainWished(), { deadlineMs: 1_000, everyMs: 10 });
   await first.membership.stop();
   const second = member(t, site, "alpha", 1, { id });
   await second.membership.start();
-  await until("the wish is seen again", 1_000, () => second.membership.drainWished(), 10);
+  await until("the wish is seen again", () => second.membership.drainWished(), { deadlineMs: 1_000, everyMs: 10 });
   await intents.undrain(id);
-  await until("the wish is gone", 1_000, () => !second.membership.drainWished(), 10);
+  await until("the wish is gone", () => !second.membership.drainWished(), { deadlineMs: 1_000, everyMs: 10 });
 });
 
 test("a node that starts before the store waits, says so, and registers when the store is there", async (t) => {
@@ -246,9 +249,9 @@ test("a node that starts before the store waits, says so, and registers when the
   await one.kill();
   const { membership, logger } = member(t, newSite(), "alpha", 1);
   const started = membership.start();
-  await until("it says that it waits", 10_000, () =>
-    logger.lines.some((line) => /waiting for the coordination/.test(line)),
-  );
+  await until("it says that it waits", () => logger.lines.some((line) => /waiting for the coordination/.test(line)), {
+    deadlineMs: 10_000,
+  });
   assert.equal(membership.usable(), false);
   await one.restart();
   await started;
@@ -276,9 +279,9 @@ test("while the store is away the lease isn't usable; when it is back, the node 
   const { membership, coordination } = member(t, newSite(), "alpha", 1);
   await membership.start();
   one.stop();
-  await until("the lease isn't usable", 3_000, () => !membership.usable(), 10);
+  await until("the lease isn't usable", () => !membership.usable(), { deadlineMs: 3_000, everyMs: 10 });
   one.cont();
-  await until("the lease is usable", 10_000, () => membership.usable(), 20);
+  await until("the lease is usable", () => membership.usable(), { deadlineMs: 10_000, everyMs: 20 });
   const now = membership.current();
   assert.ok(now);
   assert.ok(await coordination.get(keys.owner(now.incarnation)));

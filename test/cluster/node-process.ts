@@ -3,8 +3,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { until } from "#lib/testing.js";
 import { freePorts } from "../support/ports.js";
-import { type Started, start, until } from "../support/processes.js";
+import { type Started, start } from "../support/processes.js";
 
 const MAIN = fileURLToPath(new URL("../../services/node/main.js", import.meta.url));
 
@@ -99,7 +100,9 @@ export class Node {
 
   async ready(ms = 30_000): Promise<void> {
     try {
-      await until(`${this.name} is ready`, ms, async () => (await this.ask("/health/ready")).status === 200);
+      await until(`${this.name} is ready`, async () => (await this.ask("/health/ready")).status === 200, {
+        deadlineMs: ms,
+      });
     } catch (error) {
       throw new Error(`${this.name} isn't ready; its log:\n${this.process.output}`, { cause: error });
     }

@@ -4,8 +4,8 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { after, before, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { type EtcdCluster, startEtcd } from "../support/etcd.js";
-import { until } from "../support/processes.js";
 import { keepAwake } from "./fixture.js";
 import { type Node, Site } from "./node-process.js";
 
@@ -30,14 +30,14 @@ test("nodes that start before the store answer their health checks, and are read
   assert.ok(member);
   await member.kill();
   [alpha, beta] = await Promise.all([site.node("alpha", 1), site.node("beta", 2)]);
-  await until("alpha answers", 20_000, async () => (await alpha.ask("/health/live")).status === 200);
+  await until("alpha answers", async () => (await alpha.ask("/health/live")).status === 200, { deadlineMs: 20_000 });
   const { status, body } = await alpha.ask("/health/ready");
   assert.equal(status, 503);
   assert.equal(body.state, "joining");
   assert.match(String(body.reasons), /the coordination store doesn't answer/);
-  await until("alpha says that it waits", 15_000, () =>
-    /waiting for the coordination store/.test(alpha.process.output),
-  );
+  await until("alpha says that it waits", () => /waiting for the coordination store/.test(alpha.process.output), {
+    deadlineMs: 15_000,
+  });
   await member.restart();
   await Promise.all([alpha.ready(), beta.ready()]);
 });
@@ -49,10 +49,14 @@ test("an account written through one node is read from the other at once; its pa
   assert.equal(read.body.hasPassword, true);
   assert.equal(read.etag, made.etag);
   assert.doesNotMatch(read.text + made.text, /argon2|passwordHash|a long secret/);
-  await until("both have it in force", 1_000, async () => {
-    const { body } = await beta.ask(`/api/v1/cluster/convergence?revision=${made.body.revision}`);
-    return body.converged;
-  });
+  await until(
+    "both have it in force",
+    async () => {
+      const { body } = await beta.ask(`/api/v1/cluster/convergence?revision=${made.body.revision}`);
+      return body.converged;
+    },
+    { deadlineMs: 1_000 },
+  );
 });
 
 test("an account can be edited as it was read: its password stays; null takes it away", async () => {
@@ -100,13 +104,17 @@ test("site settings are written against the revision that was read", async () =>
 
 test("a drained node leaves the balancer but goes on serving, until it is undrained", async () => {
   assert.equal((await alpha.ask("/api/v1/nodes/beta/drain", { method: "POST" })).status, 200);
-  await until("beta drains", 1_000, async () => (await beta.state()) === "draining");
+  await until("beta drains", async () => (await beta.state()) === "draining", { deadlineMs: 1_000 });
   assert.equal((await beta.ask("/health/serving")).status, 200);
   assert.equal(await text(connect(beta.agentPort, "127.0.0.1")), "drain\n");
-  await until("alpha sees it", 3_000, async () => {
-    const { nodes } = (await alpha.ask("/api/v1/nodes")).body as { nodes: { name: string; state: string }[] };
-    return nodes.some(({ name, state }) => name === "beta" && state === "draining");
-  });
+  await until(
+    "alpha sees it",
+    async () => {
+      const { nodes } = (await alpha.ask("/api/v1/nodes")).body as { nodes: { name: string; state: string }[] };
+      return nodes.some(({ name, state }) => name === "beta" && state === "draining");
+    },
+    { deadlineMs: 3_000 },
+  );
   assert.equal((await beta.ask("/api/v1/nodes/beta/undrain", { method: "POST" })).status, 200);
   await beta.ready();
   assert.equal(await text(connect(beta.agentPort, "127.0.0.1")), "ready up\n");
@@ -123,7 +131,7 @@ test("while the store is away a node is cut off, accepts no change, and comes ba
   assert.ok(member);
   member.stop();
   t.after(() => member.cont());
-  await until("beta is cut off", 4_000, async () => (await beta.state()) === "cut-off");
+  await until("beta is cut off", async () => (await beta.state()) === "cut-off", { deadlineMs: 4_000 });
   // Its sessions go on, but new ones go elsewhere as long as there is an elsewhere.
   assert.equal((await beta.ask("/health/serving")).status, 200);
   assert.equal(await text(connect(beta.agentPort, "127.0.0.1")), "drain\n");
@@ -139,7 +147,7 @@ test("a storage that is another site's is noticed, said, and makes the node cut 
   await alpha.ready();
   const { body } = await alpha.ask("/api/v1/site");
   writeFileSync(sentinel, "another\n");
-  await until("alpha is cut off", 5_000, async () => (await alpha.state()) === "cut-off");
+  await until("alpha is cut off", async () => (await alpha.state()) === "cut-off", { deadlineMs: 5_000 });
   assert.match(String((await alpha.ask("/health/ready")).body.reasons), /storage belongs to another site/);
   writeFileSync(sentinel, `${String(body.id)}\n`);
   await alpha.ready();
@@ -164,7 +172,9 @@ test("SIGTERM ends a node cleanly, and its keys with it", async () => {
   assert.equal(await beta.process.exited, 0);
   assert.match(beta.process.output, /"the node has ended"/);
   assert.doesNotMatch(beta.process.output, /"level":"error"/, "a stop is no fault");
-  await until("alpha sees it gone", 2_000, async () => !/"name":"beta"/.test((await alpha.ask("/api/v1/nodes")).text));
+  await until("alpha sees it gone", async () => !/"name":"beta"/.test((await alpha.ask("/api/v1/nodes")).text), {
+    deadlineMs: 2_000,
+  });
 });
 
 test("a standalone node needs nothing but itself, and keeps its accounts over kill -9", async (t) => {

@@ -4,7 +4,7 @@ import { after, before, test } from "node:test";
 import { rootCertificates } from "node:tls";
 import { z } from "zod";
 import { ROUTES } from "#admin/route-table.js";
-import { until } from "../support/processes.js";
+import { until } from "#lib/testing.js";
 import { keepAwake } from "./fixture.js";
 import { type Node, Site } from "./node-process.js";
 
@@ -183,10 +183,14 @@ test("the usage of folders with a quota, and its recount, answer as the document
   const folders = [{ path: "/in", target: "metered/in", quotaBytes: 1_000 }];
   const put = await node.ask("/api/v1/accounts/metered", { method: "PUT", body: { folders } });
   assert.equal(put.status, 201, put.text);
-  await until("it is metered", 10_000, async () => {
-    const { folders: shown } = (await ask("listUsage", 200)).body as { folders: unknown[] };
-    return shown.length === 1;
-  });
+  await until(
+    "it is metered",
+    async () => {
+      const { folders: shown } = (await ask("listUsage", 200)).body as { folders: unknown[] };
+      return shown.length === 1;
+    },
+    { deadlineMs: 10_000 },
+  );
   await ask("recountUsage", 202, { body: { target: "metered/in" } });
   await ask("recountUsage", 422, { body: { target: "elsewhere" } });
   await ask("recountUsage", 422, { body: { target: "../x" } });
@@ -199,10 +203,14 @@ test("the active node and the trial of the storage answer as the document says",
     await ask("putSite", 200, { body: { ...body, mode }, headers: { "if-match": etag ?? "" } });
   };
   await setMode("active-passive");
-  await until("it is the active one", 10_000, async () => {
-    const { active } = (await ask("getActive", 200)).body as { active: { name: string } | null };
-    return active?.name === "solo";
-  });
+  await until(
+    "it is the active one",
+    async () => {
+      const { active } = (await ask("getActive", 200)).body as { active: { name: string } | null };
+      return active?.name === "solo";
+    },
+    { deadlineMs: 10_000 },
+  );
   const { body } = await ask("switchActive", 200, { body: { to: "solo" } });
   assert.equal(body.switched, false);
   await setMode("active-active");

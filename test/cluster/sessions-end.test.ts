@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { makeKeyPair } from "#protocols/sftp/testing-keys.js";
 import type { RawSftp } from "../support/clients/raw-sftp.js";
 import { Open } from "../support/clients/raw-sftp.js";
-import { until } from "../support/processes.js";
 import { keepAwake } from "./fixture.js";
 import { GuardedSite } from "./guarded-site.js";
 
@@ -38,7 +38,7 @@ async function endWithinASecond(sessions: readonly RawSftp[], act: () => Promise
   for (const session of sessions) assert.equal(session.isGone, false);
   await act();
   const from = performance.now();
-  await until("they are gone", 1_000, () => sessions.every((session) => session.isGone));
+  await until("they are gone", () => sessions.every((session) => session.isGone), { deadlineMs: 1_000 });
   assert.ok(performance.now() - from <= 1_000);
 }
 
@@ -69,7 +69,7 @@ test("an account that is disabled, removed or expired", async () => {
   const soon = Date.now() + 5_000;
   await write("ann", { ...base, expiresAt: new Date(soon).toISOString() });
   assert.ok(Date.now() < soon);
-  await endWithinASecond(all, () => until("it expires", 10_000, () => Date.now() >= soon));
+  await endWithinASecond(all, () => until("it expires", () => Date.now() >= soon, { deadlineMs: 10_000 }));
   await stillThere(bystander);
   await bystander.end();
 });
@@ -134,23 +134,31 @@ test("an account has its maxSessions over all nodes together, and gets them back
   const two = await site.at(1, "192.0.2.61", "cyd", { password: PASSWORD });
   await until(
     "each node knows of both",
-    2_000,
     async () => (await site.guess(2, "192.0.2.62", "cyd", PASSWORD)) === "closed",
+    { deadlineMs: 2_000 },
   );
   assert.equal(await site.guess(0, "192.0.2.62", "cyd", PASSWORD), "closed");
   assert.equal(await site.guess(1, "192.0.2.62", "cyd", PASSWORD), "closed");
   await stillThere(one, two);
 
   await two.end();
-  await until("the place is free", 2_000, async () => (await site.guess(2, "192.0.2.62", "cyd", PASSWORD)) === "in");
+  await until("the place is free", async () => (await site.guess(2, "192.0.2.62", "cyd", PASSWORD)) === "in", {
+    deadlineMs: 2_000,
+  });
   const three = await site.at(2, "192.0.2.63", "cyd", { password: PASSWORD });
-  await until("full again", 2_000, async () => (await site.guess(1, "192.0.2.62", "cyd", PASSWORD)) === "closed");
+  await until("full again", async () => (await site.guess(1, "192.0.2.62", "cyd", PASSWORD)) === "closed", {
+    deadlineMs: 2_000,
+  });
 
   await site.node(2).process.kill();
   const killed = performance.now();
-  await until("the dead node's sessions no longer count", 5_000, async () => {
-    return (await site.guess(1, "192.0.2.62", "cyd", PASSWORD)) === "in";
-  });
+  await until(
+    "the dead node's sessions no longer count",
+    async () => {
+      return (await site.guess(1, "192.0.2.62", "cyd", PASSWORD)) === "in";
+    },
+    { deadlineMs: 5_000 },
+  );
   // Well before the lease ends (3 s): a node that is silent for a second doesn't count.
   assert.ok(performance.now() - killed < 2_500, `${performance.now() - killed} ms`);
   site.node(2).launch();
@@ -169,10 +177,14 @@ test("sessions and transfers of all nodes are listed by any node, and a session 
   type Listed = { id: string; account: string; address: string; node: string; method: string }[];
   const list = async (index: number) =>
     (await site.node(index).ask("/api/v1/sessions")).body as { sessions: Listed; silent: string[] };
-  const { sessions, silent } = await until("all nodes answer", 5_000, async () => {
-    const answer = await list(2);
-    return answer.silent.length === 0 && answer.sessions.length >= 2 ? answer : undefined;
-  });
+  const { sessions, silent } = await until(
+    "all nodes answer",
+    async () => {
+      const answer = await list(2);
+      return answer.silent.length === 0 && answer.sessions.length >= 2 ? answer : undefined;
+    },
+    { deadlineMs: 5_000 },
+  );
   assert.deepEqual(silent, []);
   const found = (address: string) => sessions.find((one) => one.address === address);
   assert.deepEqual([found("192.0.2.70")?.node, found("192.0.2.70")?.method], ["alpha", "password"]);

@@ -3,8 +3,8 @@ import { spawn, spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { until } from "#lib/testing.js";
 import { which } from "../support/packages.js";
-import { until } from "../support/processes.js";
 import { keepAwake } from "./fixture.js";
 import { type Node, Site } from "./node-process.js";
 
@@ -19,7 +19,9 @@ before(async () => {
   site = new Site((directory) => ({ kind: "embedded", directory: join(directory, "store") }));
   node = await site.node("solo", 1);
   await node.ready();
-  await until("it is among the nodes", 5_000, async () => /"name":"solo"/.test((await node.ask("/api/v1/nodes")).text));
+  await until("it is among the nodes", async () => /"name":"solo"/.test((await node.ask("/api/v1/nodes")).text), {
+    deadlineMs: 5_000,
+  });
   where = ["--url", node.url, "--token-file", join(site.directory, "token")];
 });
 after(async () => {
@@ -50,24 +52,24 @@ test("status shows the site on one screen", () => {
 
 test("--watch goes on through a fault and a node's death, and Ctrl-C ends it with 0", async () => {
   const { child, seen, ended } = watching();
-  await until("two looks", 10_000, () => seen.text.split("asked solo (ready)").length > 2);
+  await until("two looks", () => seen.text.split("asked solo (ready)").length > 2, { deadlineMs: 10_000 });
   assert.ok(!seen.text.includes("\u001b"), "control characters into a pipe");
   await node.ask("/api/v1/nodes/solo/drain", { method: "POST" });
-  await until("the fault", 10_000, () => /faults:\n {2}solo: draining/.test(seen.text));
+  await until("the fault", () => /faults:\n {2}solo: draining/.test(seen.text), { deadlineMs: 10_000 });
   await node.ask("/api/v1/nodes/solo/undrain", { method: "POST" });
   await node.process.kill();
-  await until("nobody answers", 10_000, () => /the admin API doesn't answer/.test(seen.text));
+  await until("nobody answers", () => /the admin API doesn't answer/.test(seen.text), { deadlineMs: 10_000 });
   node.launch();
   await node.ready();
   const before = seen.text.length;
-  await until("it is back", 10_000, () => /asked solo \(ready\)/.test(seen.text.slice(before)));
+  await until("it is back", () => /asked solo \(ready\)/.test(seen.text.slice(before)), { deadlineMs: 10_000 });
   child.kill("SIGINT");
   assert.equal(await ended, 0);
 });
 
 test("with -o json each look is one line", async () => {
   const { child, seen, ended } = watching("-o", "json");
-  await until("two looks", 10_000, () => seen.text.split("\n").length > 2);
+  await until("two looks", () => seen.text.split("\n").length > 2, { deadlineMs: 10_000 });
   child.kill("SIGTERM");
   assert.equal(await ended, 0);
   for (const line of seen.text.trimEnd().split("\n")) {
@@ -89,7 +91,7 @@ test("a terminal is redrawn in place, a dumb one isn't", { skip: which("script")
     child.stdout.on("data", (chunk: Buffer) => {
       text += chunk.toString();
     });
-    await until(`two looks on ${term}`, 10_000, () => text.split("asked solo").length > 2);
+    await until(`two looks on ${term}`, () => text.split("asked solo").length > 2, { deadlineMs: 10_000 });
     assert.equal(text.includes("\u001b[H"), redrawn, term);
     child.kill("SIGTERM");
     await new Promise((resolve) => child.once("exit", resolve));

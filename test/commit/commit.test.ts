@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { keys } from "#coordination/keys.js";
 import { LongshoreError } from "#lib/errors.js";
+import { until } from "#lib/testing.js";
 import { keepAwake } from "../cluster/fixture.js";
-import { until } from "../support/processes.js";
 import { createWorld, intent, type World, write } from "./fixture.js";
 
 keepAwake();
@@ -299,7 +299,7 @@ test("times that are set while a close is under way are set behind it, not lost"
     return transact(transaction, options);
   };
   const closed = handle.close();
-  await until("its commit is asked for", 5_000, () => asked);
+  await until("its commit is asked for", () => asked, { deadlineMs: 5_000 });
   // sshfs and WinSCP: SETSTAT doesn't wait for the reply to CLOSE
   const set = alice.setAttributes("/f", { atime: 1_000_000_000, mtime: 1_000_000_000 }, true);
   goOn();

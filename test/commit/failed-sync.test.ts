@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { keepAwake } from "../cluster/fixture.js";
-import { until } from "../support/processes.js";
 import { syncs } from "./faulty-sync.js";
 import { createWorld, intent } from "./fixture.js";
 
@@ -58,7 +58,7 @@ test("what an earlier sync had covered is kept, also for another node; what came
   const handle = await one.session().open("/f", intent.put);
   const before = syncs.done;
   await write(handle, 0, first);
-  await until("it was synced beside the writes", 10_000, () => syncs.done > before);
+  await until("it was synced beside the writes", () => syncs.done > before, { deadlineMs: 10_000 });
   await write(handle, first.length, second);
   syncs.failWith = "EIO";
   await assert.rejects(handle.close());
@@ -77,12 +77,12 @@ test("a sync beside the writes fails: the upload fails at once, and bytes writte
   const handle = await alice.open("/f", intent.put);
   const before = syncs.done;
   await write(handle, 0, Buffer.alloc(SYNC_EVERY, "a"));
-  await until("it was synced", 10_000, () => syncs.done > before);
+  await until("it was synced", () => syncs.done > before, { deadlineMs: 10_000 });
   await write(handle, 1_000, Buffer.from("again"));
   const failedBefore = syncs.failed;
   syncs.failWith = "EIO";
   await write(handle, SYNC_EVERY, Buffer.alloc(SYNC_EVERY, "c"));
-  await until("the sync failed", 10_000, () => syncs.failed > failedBefore);
+  await until("the sync failed", () => syncs.failed > failedBefore, { deadlineMs: 10_000 });
   syncs.failWith = undefined;
   await assert.rejects(write(handle, 2 * SYNC_EVERY, Buffer.from("more")));
   await assert.rejects(handle.close());

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { StoreUnavailableError } from "#coordination/errors.js";
 import { keys } from "#coordination/keys.js";
+import { until } from "#lib/testing.js";
 import { keepAwake } from "../cluster/fixture.js";
-import { until } from "../support/processes.js";
 import { createWorld, intent, write } from "./fixture.js";
 
 keepAwake();
@@ -49,7 +49,7 @@ test("another node that meets a claim not finished yet finishes it itself", asyn
   };
   await handle.close();
   // Else the other node's finish may come first, and be the one that is held.
-  await until("its own finish was tried", 10_000, () => held === 1);
+  await until("its own finish was tried", () => held === 1, { deadlineMs: 10_000 });
   await two.session().rename("/f", "/g", false);
   assert.equal(await readFile(join(world.root, "alice/g"), "utf8"), "whole");
 });
@@ -71,5 +71,7 @@ test("without the store, a change right behind an upload of that name ends with 
   await assert.rejects(alice.rename("/f", "/g", false), { code: "unavailable" });
   assert.equal(await readFile(join(world.root, "alice/f"), "utf8"), "whole");
   world.coordination.transact = transact;
-  await until("with the store back it can be done", 10_000, () => alice.rename("/f", "/g", false).then(() => true));
+  await until("with the store back it can be done", () => alice.rename("/f", "/g", false).then(() => true), {
+    deadlineMs: 10_000,
+  });
 });

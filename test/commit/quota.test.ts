@@ -9,10 +9,10 @@ import { accountSchema, siteSchema } from "#config/schema.js";
 import { noEntries } from "#config/snapshot.js";
 import { keys } from "#coordination/keys.js";
 import { LongshoreError } from "#lib/errors.js";
+import { until } from "#lib/testing.js";
 import { keepUsage, recount } from "#quota/recount.js";
 import type { Session } from "#sessions/contract.js";
 import { keepAwake, recordingLogger } from "../cluster/fixture.js";
-import { until } from "../support/processes.js";
 import { createWorld, intent, type World, write } from "./fixture.js";
 
 /** Two nodes in one process on one store: folders with a quota. alice has /in (100 bytes) and /other (1,000); bob all of both. */
@@ -48,10 +48,14 @@ async function counted(world: World, node: Awaited<ReturnType<World["node"]>>, e
   const logger = recordingLogger();
   void keepUsage({ coordination: world.coordination, config, store: () => node.store, signal: end, logger });
   for (const target of ["shared/in", "shared/other"]) {
-    await until(`${target} is counted`, 10_000, async () => {
-      const entry = await world.coordination.get(keys.usage("main", target));
-      return entry !== undefined && parseUsage(entry).counts > 0 && node.usages.of(target)?.counts !== 0;
-    });
+    await until(
+      `${target} is counted`,
+      async () => {
+        const entry = await world.coordination.get(keys.usage("main", target));
+        return entry !== undefined && parseUsage(entry).counts > 0 && node.usages.of(target)?.counts !== 0;
+      },
+      { deadlineMs: 10_000 },
+    );
   }
 }
 
@@ -83,7 +87,7 @@ test("what lies in a folder when it gets its quota is counted, and uploads past 
   const alice = one.session();
   await put(alice, "/in/a", 60);
   assert.equal((await usage(world)).bytes, 100);
-  await until("the node knows", 5_000, async () => one.usages.of("shared/in")?.bytes === 100);
+  await until("the node knows", async () => one.usages.of("shared/in")?.bytes === 100, { deadlineMs: 5_000 });
   await assert.rejects(put(alice, "/in/b", 1), { code: "quota-exceeded", message: /quota exceeded: \/in takes 100/ });
   assert.equal((await usage(world)).bytes, 100);
   await put(alice, "/in/empty", 0);
@@ -109,7 +113,7 @@ test("two uploads that only together pass the quota: the second one's close fail
   assert.equal((await alice.stat(kept, true)).size, 69, "the partial, one byte short");
   await alice.remove(there);
   assert.equal((await usage(world)).bytes, 0);
-  await until("both nodes know", 5_000, async () => two.usages.of("shared/in")?.bytes === 0);
+  await until("both nodes know", async () => two.usages.of("shared/in")?.bytes === 0, { deadlineMs: 5_000 });
   const resumed = await two.session().open(kept, intent.resume);
   await write(resumed, 69, "z");
   await resumed.close();
@@ -144,7 +148,7 @@ test("the volume that a client sees in the folder is the quota, elsewhere the di
   await counted(world, one, end);
   const alice = one.session();
   await put(alice, "/other/a", 400);
-  await until("the node knows", 5_000, async () => one.usages.of("shared/other")?.bytes === 400);
+  await until("the node knows", async () => one.usages.of("shared/other")?.bytes === 400, { deadlineMs: 5_000 });
   const { blockSize, blocks, availableBlocks } = await alice.statVolume("/other");
   assert.deepEqual([blockSize, blocks, availableBlocks], [1_024, 1, 0], "rounded to what surely fits");
   assert.ok((await alice.statVolume("/")).blocks * (await alice.statVolume("/")).blockSize > 1_000_000);
@@ -170,7 +174,7 @@ test("a dead node's committed upload counts once, whoever finishes it", async (t
   await one.die();
   await assert.rejects(handle.close(), { code: "cut-off" });
   assert.equal((await usage(world)).bytes, 0, "not committed, not counted");
-  await until("another node finished it", 20_000, async () => (await usage(world)).bytes === 30);
+  await until("another node finished it", async () => (await usage(world)).bytes === 30, { deadlineMs: 20_000 });
   assert.equal((await two.session().stat("/in/a", true)).size, 30);
 });
 
@@ -213,5 +217,5 @@ test("files that come and go past the site: a recount puts the counter right, an
   assert.deepEqual([result?.before.bytes, result?.usage.bytes, result?.usage.exact], [30, 5, true]);
   const gone = { put: keys.usage("main", "gone"), value: JSON.stringify(NO_USAGE) };
   await world.coordination.transact({ compare: [], apply: [gone] });
-  await until("it is gone", 5_000, async () => (await world.coordination.get(gone.put)) === undefined);
+  await until("it is gone", async () => (await world.coordination.get(gone.put)) === undefined, { deadlineMs: 5_000 });
 });

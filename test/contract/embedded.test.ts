@@ -6,7 +6,8 @@ import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { createEmbeddedCoordination } from "#coordination/embedded.js";
 import { StoreUnavailableError } from "#coordination/errors.js";
-import { killAll, start, until } from "../support/processes.js";
+import { until } from "#lib/testing.js";
+import { killAll, start } from "../support/processes.js";
 
 const WRITER = fileURLToPath(new URL("embedded-writer.js", import.meta.url));
 
@@ -41,10 +42,14 @@ describe("embedded coordination store: one process, any death", () => {
     for (let round = 0; round < 4; round++) {
       const writer = start(process.execPath, [WRITER, directory], { name: "embedded-writer" });
       const goal = before.n + 150 + round * 37;
-      await until("the writer is at work", 20_000, () => {
-        assert.ok(writer.alive, writer.output);
-        return (lastAck(writer.output)?.n ?? 0) >= goal;
-      });
+      await until(
+        "the writer is at work",
+        () => {
+          assert.ok(writer.alive, writer.output);
+          return (lastAck(writer.output)?.n ?? 0) >= goal;
+        },
+        { deadlineMs: 20_000 },
+      );
       assert.throws(
         () => createEmbeddedCoordination({ directory }),
         (error) => error instanceof StoreUnavailableError && error.message.includes(`pid ${writer.pid}`),

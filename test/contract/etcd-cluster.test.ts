@@ -5,8 +5,9 @@ import type { Coordination, Lease } from "#coordination/contract.js";
 import { OutcomeUnknownError, StoreUnavailableError } from "#coordination/errors.js";
 import { createEtcdCoordination } from "#coordination/etcd.js";
 import { monotonicMs } from "#lib/clock.js";
+import { until } from "#lib/testing.js";
 import { type EtcdCluster, type EtcdMember, startEtcd } from "../support/etcd.js";
-import { killAll, until } from "../support/processes.js";
+import { killAll } from "../support/processes.js";
 import { TcpProxy } from "../support/tcp-proxy.js";
 import { applied, put } from "./backends.js";
 import { Ledger } from "./ledger.js";
@@ -38,17 +39,21 @@ describe("coordination store on three etcd members, with faults", { concurrency:
     member.endpoint,
     ...etcd.endpoints.filter((endpoint) => endpoint !== member.endpoint),
   ];
-  const leader = () => until("a member leads", ELECTION_MS * 2, () => etcd.leader(), 100);
+  const leader = () => until("a member leads", () => etcd.leader(), { deadlineMs: ELECTION_MS * 2, everyMs: 100 });
   const follower = async () => {
     const leading = await leader();
     return etcd.members.find((member) => member !== leading) as EtcdMember;
   };
   /** Every member sees the others again, so that the next test starts from a whole cluster. */
   const whole = () =>
-    until("all three members are healthy", 20_000, async () => {
-      await etcd.ctl("endpoint", "health", "--command-timeout=2s");
-      return true;
-    });
+    until(
+      "all three members are healthy",
+      async () => {
+        await etcd.ctl("endpoint", "health", "--command-timeout=2s");
+        return true;
+      },
+      { deadlineMs: 20_000 },
+    );
 
   before(async () => {
     etcd = await startEtcd({ members: 3 });
@@ -100,7 +105,7 @@ describe("coordination store on three etcd members, with faults", { concurrency:
     await ledger.progress(80, 20_000);
     t.diagnostic(await ledger.settle());
     assert.equal(lease.ended(), false);
-    await until("the lease is in use", 3_000, () => lease.usable());
+    await until("the lease is in use", () => lease.usable(), { deadlineMs: 3_000 });
     assert.equal((await store.get("node"))?.createRevision, created);
   });
 
@@ -114,19 +119,23 @@ describe("coordination store on three etcd members, with faults", { concurrency:
     store.watch("", (hint) => {
       if (hint.kind === "resync") resyncs += 1;
     });
-    await until("the watch is in place", 5_000, () => resyncs > 0);
+    await until("the watch is in place", () => resyncs > 0, { deadlineMs: 5_000 });
 
     member.stop();
     const stoppedAt = monotonicMs();
     let failures = 0;
-    await until("a transaction succeeds", 10_000, async () => {
-      try {
-        return (await store.transact({ compare: [], apply: [put("x")] })).applied;
-      } catch (error) {
-        failures += 1;
-        throw error;
-      }
-    });
+    await until(
+      "a transaction succeeds",
+      async () => {
+        try {
+          return (await store.transact({ compare: [], apply: [put("x")] })).applied;
+        } catch (error) {
+          failures += 1;
+          throw error;
+        }
+      },
+      { deadlineMs: 10_000 },
+    );
     t.diagnostic(`a transaction succeeded after ${Math.round(monotonicMs() - stoppedAt)} ms and ${failures} failures`);
     assert.ok(failures <= 1, `${failures} transactions failed`);
     assert.ok(monotonicMs() - stoppedAt < 4_000 + SLACK_MS);
@@ -137,13 +146,15 @@ describe("coordination store on three etcd members, with faults", { concurrency:
       assert.ok(await store.get("x"));
       assert.ok(monotonicMs() - startedAt < 1_000, "still slowed down");
     }
-    await until("the watch has moved, too", 15_000, () => resyncs > 1);
+    await until("the watch has moved, too", () => resyncs > 1, { deadlineMs: 15_000 });
     // Past the time to live since the stop, whatever came before.
-    await until("the lease has lived on for two lifetimes", 10_000, () => monotonicMs() - stoppedAt > 6_000);
+    await until("the lease has lived on for two lifetimes", () => monotonicMs() - stoppedAt > 6_000, {
+      deadlineMs: 10_000,
+    });
     assert.equal(seen.count, 0, "the lease was out of use for a moment");
     assert.equal(lease.ended(), false);
     member.cont();
-    await until("it answers", 5_000, () => store.get("k"));
+    await until("it answers", () => store.get("k"), { deadlineMs: 5_000 });
   });
 
   it("answers a read within its deadline though the preferred member is black-holed", async (t) => {
@@ -163,7 +174,9 @@ describe("coordination store on three etcd members, with faults", { concurrency:
       const fresh = open([proxy.address, ...others]);
       assert.equal(await fresh.get("k"), undefined, "a client that starts now gets in, too");
       applied(await fresh.transact({ compare: [], apply: [put("k", "2")] }));
-      await until("two lifetimes of the lease are over", 10_000, () => monotonicMs() - startedAt > 6_000);
+      await until("two lifetimes of the lease are over", () => monotonicMs() - startedAt > 6_000, {
+        deadlineMs: 10_000,
+      });
       assert.equal(seen.count, 0);
       assert.equal(lease.ended(), false);
     } finally {
@@ -178,16 +191,20 @@ describe("coordination store on three etcd members, with faults", { concurrency:
     const stopped = await leader();
     stopped.stop();
     const stoppedAt = monotonicMs();
-    await until("a new leader serves", ELECTION_MS + 4_000, async () => {
-      return (await store.transact({ compare: [], apply: [put("x")] })).applied;
-    });
+    await until(
+      "a new leader serves",
+      async () => {
+        return (await store.transact({ compare: [], apply: [put("x")] })).applied;
+      },
+      { deadlineMs: ELECTION_MS + 4_000 },
+    );
     t.diagnostic(`a transaction succeeded ${Math.round(monotonicMs() - stoppedAt)} ms after the leader was stopped`);
-    await until("the lease is in use again", 5_000, () => lease.usable());
+    await until("the lease is in use again", () => lease.usable(), { deadlineMs: 5_000 });
     assert.equal(lease.ended(), false);
     // The former leader wakes up and thinks that it still leads, until it hears of the new one.
     stopped.cont();
     for (let i = 0; i < 10; i++) {
-      const entry = await until("the key is read", 5_000, () => store.get("node"));
+      const entry = await until("the key is read", () => store.get("node"), { deadlineMs: 5_000 });
       assert.equal(entry.createRevision, created);
     }
   });
@@ -214,20 +231,22 @@ describe("coordination store on three etcd members, with faults", { concurrency:
         assert.ok(known || (index === 0 && result.reason instanceof OutcomeUnknownError), String(result.reason));
       }
     }
-    await until("the last member says that it has no leader", 10_000, async () => {
-      try {
-        await store.transact({ compare: [], apply: [put("k", "3")] }, { deadlineMs: 1_000 });
-      } catch (error) {
-        return error instanceof StoreUnavailableError && /no leader/.test(error.message);
-      }
-      return false;
-    });
-    await one.restart();
     await until(
-      "it works again",
-      ELECTION_MS,
-      async () => (await store.transact({ compare: [], apply: [put("k", "4")] })).applied,
+      "the last member says that it has no leader",
+      async () => {
+        try {
+          await store.transact({ compare: [], apply: [put("k", "3")] }, { deadlineMs: 1_000 });
+        } catch (error) {
+          return error instanceof StoreUnavailableError && /no leader/.test(error.message);
+        }
+        return false;
+      },
+      { deadlineMs: 10_000 },
     );
+    await one.restart();
+    await until("it works again", async () => (await store.transact({ compare: [], apply: [put("k", "4")] })).applied, {
+      deadlineMs: ELECTION_MS,
+    });
     assert.equal((await store.get("k"))?.value, "4");
   });
 });

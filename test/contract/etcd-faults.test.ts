@@ -9,10 +9,11 @@ import { LeaseGoneError, OutcomeUnknownError, StoreUnavailableError } from "#coo
 import { createEtcdCoordination, type EtcdTls } from "#coordination/etcd.js";
 import { monotonicMs } from "#lib/clock.js";
 import type { Logger } from "#lib/logger.js";
+import { until } from "#lib/testing.js";
 import { type EtcdCluster, startEtcd } from "../support/etcd.js";
 import { type Certificate, makeAuthority } from "../support/etcd-certificates.js";
 import { freePort } from "../support/ports.js";
-import { killAll, until } from "../support/processes.js";
+import { killAll } from "../support/processes.js";
 import { TcpProxy } from "../support/tcp-proxy.js";
 import { applied, put } from "./backends.js";
 import { Ledger } from "./ledger.js";
@@ -79,11 +80,15 @@ describe("coordination store on one real etcd, with faults", { concurrency: fals
     await slow.get("warm");
     proxy.delay(40);
     const listing = slow.list("p/", { deadlineMs: 20_000 });
-    await until("the list has started over twice", 15_000, async () => {
-      const revision = applied(await fast.transact({ compare: [], apply: [put("p/00000", randomUUID())] }));
-      await etcd.ctl("compact", String(revision));
-      return lines.filter((line) => line.includes("starts over")).length >= 2;
-    });
+    await until(
+      "the list has started over twice",
+      async () => {
+        const revision = applied(await fast.transact({ compare: [], apply: [put("p/00000", randomUUID())] }));
+        await etcd.ctl("compact", String(revision));
+        return lines.filter((line) => line.includes("starts over")).length >= 2;
+      },
+      { deadlineMs: 15_000 },
+    );
     const { entries, revision } = await listing;
     assert.equal(entries.length, COUNT);
     assert.ok(entries.every((entry) => entry.modRevision <= revision));
@@ -105,14 +110,14 @@ describe("coordination store on one real etcd, with faults", { concurrency: fals
         () => undefined,
       );
     });
-    await until("the watch is in place", 5_000, () => seen > 0);
+    await until("the watch is in place", () => seen > 0, { deadlineMs: 5_000 });
     proxy.stall();
     let last = 0;
     for (let i = 0; i < 50; i++) last = applied(await writer.transact({ compare: [], apply: [put(`w/${i}`)] }));
     await etcd.ctl("compact", String(last));
     proxy.cut();
     proxy.resume();
-    await until("the follower lists again", 10_000, () => seen >= last);
+    await until("the follower lists again", () => seen >= last, { deadlineMs: 10_000 });
     assert.ok(hints.filter((hint) => hint.kind === "resync").length >= 2, "a gap is announced by resync");
   });
 
@@ -123,15 +128,15 @@ describe("coordination store on one real etcd, with faults", { concurrency: fals
     const writer = open(etcd.endpoints, site);
     const hints: WatchHint[] = [];
     watcher.watch("w/", (hint) => hints.push(hint));
-    await until("the watch is in place", 5_000, () => hints.length > 0);
+    await until("the watch is in place", () => hints.length > 0, { deadlineMs: 5_000 });
     proxy.stall();
     applied(await writer.transact({ compare: [], apply: [put("w/silent")] }));
     const startedAt = monotonicMs();
-    await until("the follower is told to list again", 15_000, () => hints.length > 1);
+    await until("the follower is told to list again", () => hints.length > 1, { deadlineMs: 15_000 });
     t.diagnostic(`half-open watch noticed after ${Math.round(monotonicMs() - startedAt)} ms`);
     assert.deepEqual(hints[1], { kind: "resync" });
     applied(await writer.transact({ compare: [], apply: [put("w/heard")] }));
-    await until("the new watch works", 5_000, () => hints.some((hint) => hint.kind === "changed"));
+    await until("the new watch works", () => hints.some((hint) => hint.kind === "changed"), { deadlineMs: 5_000 });
   });
 
   it("keeps its only watch through a stall, too", async () => {
@@ -140,16 +145,18 @@ describe("coordination store on one real etcd, with faults", { concurrency: fals
     const watcher = open([proxy.address], site);
     const hints: WatchHint[] = [];
     watcher.watch("w/", (hint) => hints.push(hint));
-    await until("the watch is in place", 5_000, () => hints.length > 0);
+    await until("the watch is in place", () => hints.length > 0, { deadlineMs: 5_000 });
     proxy.stall();
     const writer = open(etcd.endpoints, site);
     applied(await writer.transact({ compare: [], apply: [put("w/1")] }));
     // Long enough for the watch to give its connection up: it asks for a sign of life every 2 s and waits 3 s for it.
     const connections = proxy.connections;
-    await until("it makes a new connection", 15_000, () => proxy.connections > connections);
+    await until("it makes a new connection", () => proxy.connections > connections, { deadlineMs: 15_000 });
     proxy.resume();
     const before = hints.length;
-    await until("it is told to list again", 10_000, () => hints.slice(before).some((hint) => hint.kind === "resync"));
+    await until("it is told to list again", () => hints.slice(before).some((hint) => hint.kind === "resync"), {
+      deadlineMs: 10_000,
+    });
   });
 
   it("stops using its lease before the store ends it, when its connection stalls", async (t) => {
@@ -171,10 +178,14 @@ describe("coordination store on one real etcd, with faults", { concurrency: fals
     const stalledAt = monotonicMs();
     const inFlight = timed(holder.transact(fenced("in flight")));
     let unusableAt = 0;
-    await until("the key is gone", 12_000, async () => {
-      if (unusableAt === 0 && !lease.usable()) unusableAt = monotonicMs();
-      return (await other.get("owner")) === undefined;
-    });
+    await until(
+      "the key is gone",
+      async () => {
+        if (unusableAt === 0 && !lease.usable()) unusableAt = monotonicMs();
+        return (await other.get("owner")) === undefined;
+      },
+      { deadlineMs: 12_000 },
+    );
     const goneAt = monotonicMs();
     assert.ok(unusableAt > 0, "it still believed in its lease when the key was gone");
     t.diagnostic(
@@ -188,7 +199,7 @@ describe("coordination store on one real etcd, with faults", { concurrency: fals
 
     // What was held back now reaches etcd, late: the fence must stop it.
     proxy.resume();
-    await until("the holder hears that it is dead", 20_000, () => lease.ended());
+    await until("the holder hears that it is dead", () => lease.ended(), { deadlineMs: 20_000 });
     assert.equal((await holder.transact(fenced("after"), { deadlineMs: 5_000 })).applied, false);
     await assert.rejects(holder.transact({ compare: [], apply: [put("owner", "", lease.id)] }), LeaseGoneError);
     assert.equal((await other.get("work"))?.value, "before");
@@ -225,7 +236,7 @@ describe("coordination store on one real etcd, with faults", { concurrency: fals
     } finally {
       member.cont();
     }
-    await until("it answers again", 10_000, () => store.get("k"));
+    await until("it answers again", () => store.get("k"), { deadlineMs: 10_000 });
   });
 
   it("keeps every acknowledged transaction when etcd is killed and started again, and no refused one", async (t) => {
@@ -267,14 +278,18 @@ describe("coordination store on one real etcd, with faults", { concurrency: fals
     try {
       const store = open(full.endpoints, "full");
       const value = "x".repeat(256 * 1024);
-      const error = await until("etcd's quota is used up", 20_000, async () => {
-        try {
-          applied(await store.transact({ compare: [], apply: [put("k", value)] }));
-          return undefined;
-        } catch (reason) {
-          return reason;
-        }
-      });
+      const error = await until(
+        "etcd's quota is used up",
+        async () => {
+          try {
+            applied(await store.transact({ compare: [], apply: [put("k", value)] }));
+            return undefined;
+          } catch (reason) {
+            return reason;
+          }
+        },
+        { deadlineMs: 20_000 },
+      );
       // etcd applies a transaction on the quota and then reports no space (apply.go, quotaApplierV3).
       assert.ok(error instanceof OutcomeUnknownError, String(error));
       assert.match(error.message, /disarm/);
@@ -316,7 +331,7 @@ describe("coordination store on etcd with mutual TLS", () => {
       const lease = await store.lease();
       applied(await store.transact({ compare: [], apply: [put("k", "1", lease.id)] }));
       assert.equal((await store.get("k"))?.value, "1");
-      await until("the watch works", 5_000, () => hints.length > 0);
+      await until("the watch works", () => hints.length > 0, { deadlineMs: 5_000 });
       await lease.release();
       assert.equal(await store.get("k"), undefined);
     } finally {
@@ -366,20 +381,28 @@ describe("coordination store on etcd with mutual TLS", () => {
       const hints: WatchHint[] = [];
       store.watch("", (hint) => hints.push(hint));
       applied(await store.transact({ compare: [], apply: [put("k", "1")] }));
-      await until("the watch works", 5_000, () => hints.some((hint) => hint.kind === "changed"));
+      await until("the watch works", () => hints.some((hint) => hint.kind === "changed"), { deadlineMs: 5_000 });
       await replace(await after("etcd"));
       for (const member of renewed.members) await member.restart();
       await assert.rejects(store.get("k", { deadlineMs: 1_000 }), StoreUnavailableError);
       hints.length = 0;
       store.renewTls(await contentOf(await after("longshore")));
-      await until("it is connected again", 10_000, async () => {
-        return (await store.get("k", { deadlineMs: 1_000 }).catch(() => undefined))?.value === "1";
-      });
+      await until(
+        "it is connected again",
+        async () => {
+          return (await store.get("k", { deadlineMs: 1_000 }).catch(() => undefined))?.value === "1";
+        },
+        { deadlineMs: 10_000 },
+      );
       const lease = await store.lease();
-      await until("the watch works again", 10_000, async () => {
-        applied(await store.transact({ compare: [], apply: [put("l", "1", lease.id)] }));
-        return hints.length > 0;
-      });
+      await until(
+        "the watch works again",
+        async () => {
+          applied(await store.transact({ compare: [], apply: [put("l", "1", lease.id)] }));
+          return hints.length > 0;
+        },
+        { deadlineMs: 10_000 },
+      );
       await lease.release();
     } finally {
       await store.close();

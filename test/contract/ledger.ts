@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Coordination } from "#coordination/contract.js";
 import { OutcomeUnknownError, StoreUnavailableError } from "#coordination/errors.js";
 import { monotonicMs } from "#lib/clock.js";
-import { until } from "../support/processes.js";
+import { until } from "#lib/testing.js";
 
 /** A call may be late by so much on a busy machine, milliseconds. */
 const SLACK_MS = 1_000;
@@ -44,7 +44,7 @@ export class Ledger {
   /** Waits until `count` more calls were acknowledged: the store works. */
   async progress(count: number, timeoutMs: number): Promise<void> {
     const goal = this.acknowledged + count;
-    await until(`${count} more acknowledged transactions`, timeoutMs, () => this.acknowledged >= goal);
+    await until(`${count} more acknowledged transactions`, () => this.acknowledged >= goal, { deadlineMs: timeoutMs });
   }
 
   /** Ends the writers, also of a test that failed: they would keep its process. */
@@ -132,9 +132,9 @@ export class Ledger {
   }
 
   #patiently<T>(read: () => Promise<T>): Promise<T> {
-    return until("the store can be read at the end", 20_000, async () => ({ result: await read() })).then(
-      (one) => one.result,
-    );
+    return until("the store can be read at the end", async () => ({ result: await read() }), {
+      deadlineMs: 20_000,
+    }).then((one) => one.result);
   }
 }
 

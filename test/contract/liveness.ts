@@ -3,7 +3,7 @@ import { it } from "node:test";
 import type { Coordination, WatchHint } from "#coordination/contract.js";
 import { LeaseGoneError } from "#coordination/errors.js";
 import { monotonicMs } from "#lib/clock.js";
-import { until } from "../support/processes.js";
+import { until } from "#lib/testing.js";
 import { applied, put, refused } from "./backends.js";
 
 /** Holds the event loop, as a long garbage collection or a stopped process would. */
@@ -45,7 +45,7 @@ export function livenessTests(
     await assert.rejects(store.transact({ compare: [], apply: [put("n/7", "", "123456789")] }), LeaseGoneError);
     let late2 = 0;
     lease.onEnded(() => late2++);
-    await until("a late listener hears of the end", 1_000, () => late2 === 1);
+    await until("a late listener hears of the end", () => late2 === 1, { deadlineMs: 1_000 });
   });
 
   it("keeps a lease alive past its time to live", async () => {
@@ -53,10 +53,14 @@ export function livenessTests(
     const lease = await store.lease({ ttlMs: 2_000, keepAliveMs: 400 });
     const revision = applied(await store.transact({ compare: [], apply: [put("alive", "", lease.id)] }));
     const end = monotonicMs() + 4_500;
-    await until("more than two lifetimes are over", 6_000, () => {
-      assert.ok(lease.usable(), "the lease went out of use");
-      return monotonicMs() > end;
-    });
+    await until(
+      "more than two lifetimes are over",
+      () => {
+        assert.ok(lease.usable(), "the lease went out of use");
+        return monotonicMs() > end;
+      },
+      { deadlineMs: 6_000 },
+    );
     assert.equal((await store.get("alive"))?.createRevision, revision);
   });
 
@@ -68,9 +72,9 @@ export function livenessTests(
     assert.ok(lease.usable());
     holdEventLoop(1_000);
     assert.equal(lease.usable(), false, "no timer has run yet");
-    await until("the next keep-alive is answered", 3_000, () => lease.usable());
+    await until("the next keep-alive is answered", () => lease.usable(), { deadlineMs: 3_000 });
     assert.equal(lease.ended(), false);
-    await until("both changes were told", 1_000, () => changes.length === 2);
+    await until("both changes were told", () => changes.length === 2, { deadlineMs: 1_000 });
     assert.deepEqual(changes, [false, true]);
   });
 
@@ -86,7 +90,7 @@ export function livenessTests(
     assert.equal(lease.usable(), false);
     const fenced = { compare: [{ key: "slept", is: "created-at", revision: created } as const], apply: [put("done")] };
     assert.deepEqual(refused(await store.transact(fenced)), [[]]);
-    await until("it hears that its lease is gone", 3_000, () => lease.ended() && ended);
+    await until("it hears that its lease is gone", () => lease.ended() && ended, { deadlineMs: 3_000 });
     assert.equal(await store.get("done"), undefined);
   });
 
@@ -95,14 +99,18 @@ export function livenessTests(
     const lease = await store.lease({ ttlMs: 2_000, keepAliveMs: 300 });
     applied(await store.transact({ compare: [], apply: [put("dead", "", lease.id), put("stays")] }));
     const next = await reopen(store);
-    await until("the key is gone", 8_000, async () => {
-      // Asked before the read: what is gone then was gone no earlier than this.
-      const usable = lease.usable();
-      const gone = (await next.get("dead")) === undefined;
-      assert.ok(!(gone && usable), "the holder still believed in its lease");
-      return gone;
-    });
-    await until("the former holder stops by its own clock", 2_000, () => !lease.usable());
+    await until(
+      "the key is gone",
+      async () => {
+        // Asked before the read: what is gone then was gone no earlier than this.
+        const usable = lease.usable();
+        const gone = (await next.get("dead")) === undefined;
+        assert.ok(!(gone && usable), "the holder still believed in its lease");
+        return gone;
+      },
+      { deadlineMs: 8_000 },
+    );
+    await until("the former holder stops by its own clock", () => !lease.usable(), { deadlineMs: 2_000 });
     assert.ok(await next.get("stays"));
     await assert.rejects(next.transact({ compare: [], apply: [put("dead", "", lease.id)] }), LeaseGoneError);
   });
@@ -112,11 +120,13 @@ export function livenessTests(
     const hints: WatchHint[] = [];
     applied(await store.transact({ compare: [], apply: [put("w/old")] }));
     const watch = store.watch("w/", (hint) => hints.push(hint));
-    await until("the first hint", 3_000, () => hints.length > 0);
+    await until("the first hint", () => hints.length > 0, { deadlineMs: 3_000 });
     assert.deepEqual(hints, [{ kind: "resync" }]);
     const seen = async (key: string, revision: number) => {
-      await until(`a hint at ${key}`, 3_000, () =>
-        hints.some((hint) => hint.kind === "changed" && hint.keys.includes(key) && hint.revision === revision),
+      await until(
+        `a hint at ${key}`,
+        () => hints.some((hint) => hint.kind === "changed" && hint.keys.includes(key) && hint.revision === revision),
+        { deadlineMs: 3_000 },
       );
     };
     const lease = await store.lease();
@@ -139,12 +149,12 @@ export function livenessTests(
       second.push(hint);
       throw new Error("a listener's mistake");
     });
-    await until("the other watch is there", 3_000, () => second.length > 0);
+    await until("the other watch is there", () => second.length > 0, { deadlineMs: 3_000 });
     watch.close();
     watch.close();
     const before = hints.length;
     applied(await store.transact({ compare: [], apply: [put("w/b")] }));
-    await until("the other watch, despite its listener", 3_000, () => second.length > 1);
+    await until("the other watch, despite its listener", () => second.length > 1, { deadlineMs: 3_000 });
     assert.equal(hints.length, before, "no hint after close()");
     other.close();
   });
@@ -168,7 +178,7 @@ export function livenessTests(
       const apply = i % 7 === 6 ? [{ delete: `f/${i % 5}` }, put("f/n", String(i))] : [put(`f/${i % 5}`, String(i))];
       last = applied(await store.transact({ compare: [], apply }));
     }
-    await until("the follower is as far as the writer", 3_000, () => shown >= last);
+    await until("the follower is as far as the writer", () => shown >= last, { deadlineMs: 3_000 });
     watch.close();
     await busy;
     const truth = (await store.list("f/")).entries.map((entry) => [entry.key, entry.value] as const);

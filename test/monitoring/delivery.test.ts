@@ -5,8 +5,9 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { renderAlertmanager } from "#monitoring/alertmanager.js";
-import { run, succeeded, until } from "../support/clients/run.js";
+import { run, succeeded } from "../support/clients/run.js";
 import { ensurePackages } from "../support/packages.js";
 import { freePort } from "../support/ports.js";
 import { type Started, start } from "../support/processes.js";

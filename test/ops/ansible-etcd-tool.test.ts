@@ -3,7 +3,8 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { type Outcome, run, succeeded, tell, until } from "../support/clients/run.js";
+import { until } from "#lib/testing.js";
+import { type Outcome, run, succeeded, tell } from "../support/clients/run.js";
 import { ROOT } from "../support/compose.js";
 import { ensurePackages } from "../support/packages.js";
 import { freePort } from "../support/ports.js";

@@ -3,7 +3,8 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
-import { run, succeeded, tell, until } from "../support/clients/run.js";
+import { until } from "#lib/testing.js";
+import { run, succeeded, tell } from "../support/clients/run.js";
 import { ROOT } from "../support/compose.js";
 
 /**

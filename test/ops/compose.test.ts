@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { ALERT_GROUPS } from "../../grafana/source/alerts.js";
 import { bytes, sha256, sha256OfFileSync, writeContent } from "../support/clients/content.js";
 import { ensureClients } from "../support/clients/install.js";
 import { sftp, startSftp } from "../support/clients/openssh.js";
 import { Partner } from "../support/clients/partner.js";
-import { report, run, succeeded, tell, until } from "../support/clients/run.js";
+import { report, run, succeeded, tell } from "../support/clients/run.js";
 import { BALANCERS, type ComposeSite, MEMBERS, NODES, ROOT, startCompose } from "../support/compose.js";
 import { instantQuery, rules } from "../support/prometheus.js";
 

@@ -1,6 +1,6 @@
+import { until } from "#lib/testing.js";
 import { readiness } from "./clients/node-process.js";
 import type { Partner } from "./clients/partner.js";
-import { until } from "./clients/run.js";
 import type { Site } from "./site.js";
 
 /** What tests of the mode active-passive ask of a site. */

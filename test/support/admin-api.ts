@@ -1,5 +1,5 @@
 import { ask } from "#cli/http.js";
-import { until } from "./clients/run.js";
+import { until } from "#lib/testing.js";
 import type { AdminRequest, NewAccount } from "./site.js";
 
 /** The admin API of a site in containers or on machines, over TLS through a port of this host. */

@@ -12,11 +12,11 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { until } from "#lib/testing.js";
 import { markName } from "../runner/processes.js";
 import { baseImageTag, parseMirrors, pluginSources, slimFiles, staleEngine } from "./engine-plan.js";
 import { takeLock } from "./file-lock.js";
 import { ensurePackages, which } from "./packages.js";
-import { until } from "./processes.js";
 
 /**
  * A Docker engine with Compose v2 and a Debian base image, for tests on a bare Debian machine as root: from Debian's
@@ -149,7 +149,7 @@ async function startEngine(): Promise<void> {
     closeSync(log);
   }
   try {
-    await until("the Docker engine answers", ENGINE_MS, engineAnswers, 250);
+    await until("the Docker engine answers", engineAnswers, { deadlineMs: ENGINE_MS, everyMs: 250 });
   } catch (error) {
     const end = existsSync(LOG) ? readFileSync(LOG, "utf8").slice(-4_000) : "";
     throw new Error(`the Docker engine did not come up:\n${end}`, { cause: error });

@@ -1,9 +1,10 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { until } from "#lib/testing.js";
 import { ensurePackages } from "./packages.js";
 import { freePorts } from "./ports.js";
-import { run, type Started, start, until } from "./processes.js";
+import { run, type Started, start } from "./processes.js";
 
 /** Paths of PEM files for the servers and for `etcdctl`. */
 export interface EtcdTlsFiles {
@@ -129,13 +130,12 @@ export async function startEtcd(options: StartEtcdOptions = {}): Promise<EtcdClu
     try {
       await until(
         `etcd member ${member.name} serves`,
-        HEALTH_MS,
         async () => {
           if (member.pid < 0) throw new Error("it has ended");
           await etcdctl([member.endpoint], "endpoint", "health", "--command-timeout=2s");
           return true;
         },
-        100,
+        { deadlineMs: HEALTH_MS, everyMs: 100 },
       );
     } catch (error) {
       throw new Error(`etcd member ${member.name} doesn't serve; its last words:\n${member.output.slice(-2_000)}`, {

@@ -138,28 +138,3 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.kill(process.pid, signal);
   });
 }
-
-/**
- * Waits until `condition` gives something truthy, asking every `everyMs` (default 25 ms), and returns it. Throws after
- * `timeoutMs`, naming `what` and the last error of `condition`.
- */
-export async function until<T>(
-  what: string,
-  timeoutMs: number,
-  condition: () => T | Promise<T>,
-  everyMs = 25,
-): Promise<NonNullable<T>> {
-  const deadline = performance.now() + timeoutMs;
-  let last: unknown;
-  for (;;) {
-    try {
-      const result = await condition();
-      if (result) return result as NonNullable<T>;
-      last = undefined;
-    } catch (error) {
-      last = error;
-    }
-    if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`, { cause: last });
-    await new Promise((resolve) => setTimeout(resolve, everyMs));
-  }
-}

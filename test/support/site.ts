@@ -8,8 +8,9 @@ import { LAST_RESORT } from "#balancer/template.js";
 import { type Endpoints, endpointsSchema } from "#cli/endpoints.js";
 import { EXIT } from "#cli/errors.js";
 import { ask } from "#cli/http.js";
+import { until } from "#lib/testing.js";
 import { run } from "./clients/run.js";
-import { type Started, start, until } from "./processes.js";
+import { type Started, start } from "./processes.js";
 
 /** A whole site for a test: `longshore up` as a user runs it, in a directory of its own. */
 
@@ -158,10 +159,14 @@ export class Site {
   /** Resolves when the node says that it is ready, under another pid than `before` if given. */
   async nodeReady(index: number, before?: number, timeoutMs = 30_000): Promise<void> {
     const { name, adminUrl } = this.node(index);
-    await until(`${name} is ready`, timeoutMs, async () => {
-      if (before !== undefined && this.node(index).pid === before) return false;
-      return (await fetch(`${adminUrl}/health/ready`, { signal: AbortSignal.timeout(1_000) })).ok;
-    });
+    await until(
+      `${name} is ready`,
+      async () => {
+        if (before !== undefined && this.node(index).pid === before) return false;
+        return (await fetch(`${adminUrl}/health/ready`, { signal: AbortSignal.timeout(1_000) })).ok;
+      },
+      { deadlineMs: timeoutMs },
+    );
   }
 
   /** Starts a node of a site with `restart: false` again and resolves when it is ready. */
@@ -217,10 +222,14 @@ export class Site {
 
   /** Resolves when the change with this revision is in force on all nodes. */
   async converged(revision: number): Promise<void> {
-    await until(`revision ${revision} is everywhere`, CONVERGED_MS, async () => {
-      const answer = await this.admin(`/api/v1/cluster/convergence?revision=${revision}`);
-      return (answer as { converged: boolean }).converged;
-    });
+    await until(
+      `revision ${revision} is everywhere`,
+      async () => {
+        const answer = await this.admin(`/api/v1/cluster/convergence?revision=${revision}`);
+        return (answer as { converged: boolean }).converged;
+      },
+      { deadlineMs: CONVERGED_MS },
+    );
   }
 
   /** How many sessions HAProxy has open to each node, by its name. */

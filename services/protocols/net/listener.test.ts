@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
 import type { Logger } from "#lib/logger.js";
+import { until } from "#lib/testing.js";
 import { createListener, type Listener, type ListenerOptions } from "./listener.js";
 import type { Endpoint } from "./proxy-header.js";
 
@@ -65,14 +66,6 @@ async function bench(t: TestContext, options: Partial<ListenerOptions> = {}): Pr
   };
 }
 
-async function until(condition: () => boolean, what: string): Promise<void> {
-  const deadline = performance.now() + 3_000;
-  while (!condition()) {
-    assert.ok(performance.now() < deadline, `${what}, within 3 s`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
 const SIGNATURE = Buffer.from("0d0a0d0a000d0a515549540a", "hex");
 const LOCAL = Buffer.concat([SIGNATURE, Buffer.from("20000000", "hex")]);
 
@@ -87,7 +80,7 @@ function proxied(address: string, port = 50_000): Buffer {
 test("without balancers the peer is the client, and its first bytes wait for the reader", async (t) => {
   const { arrivals, send } = await bench(t);
   await send(Buffer.from("SSH-2.0-x\r\n"));
-  await until(() => arrivals.length === 1, "the connection arrives");
+  await until("the connection arrives", () => arrivals.length === 1);
   const [arrival] = arrivals;
   assert.equal(arrival?.client.address, "127.0.0.1");
   assert.ok(arrival?.socket.isPaused());
@@ -105,7 +98,7 @@ test("behind a balancer the client's own address counts, and no byte behind the 
     await new Promise((resolve) => setImmediate(resolve));
   }
   socket.write(whole.subarray(20));
-  await until(() => arrivals.length === 1, "the connection arrives");
+  await until("the connection arrives", () => arrivals.length === 1);
   const [arrival] = arrivals;
   assert.deepEqual(arrival?.client, { address: "192.0.2.7", port: 1234 });
   const [data] = await once(arrival?.socket.resume() as Socket, "data");
@@ -158,13 +151,13 @@ test("the limits count clients, not the balancer, change while running, and plac
   const { send, arrivals, refusals, listener } = await bench(t, { balancers: ["127.0.0.1"], limits: () => limits });
   await send(proxied("192.0.2.1"));
   await send(proxied("192.0.2.2"));
-  await until(() => arrivals.length === 2, "two clients of one balancer arrive");
+  await until("two clients of one balancer arrive", () => arrivals.length === 2);
   await once((await send(proxied("192.0.2.1"))).resume(), "close");
   assert.deepEqual(refusals, ["limit-address"]);
 
   limits.maxUnauthenticatedPerAddress = 2;
   await send(proxied("192.0.2.1"));
-  await until(() => arrivals.length === 3, "the raised limit counts at once");
+  await until("the raised limit counts at once", () => arrivals.length === 3);
   await once((await send(proxied("192.0.2.9"))).resume(), "close");
   assert.deepEqual(refusals, ["limit-address", "limit-total"]);
 
@@ -172,17 +165,17 @@ test("the limits count clients, not the balancer, change while running, and plac
   arrivals[0]?.release();
   assert.equal(listener.unauthenticated, 2);
   arrivals[1]?.socket.destroy();
-  await until(() => listener.unauthenticated === 1, "a closed connection gives its place back");
+  await until("a closed connection gives its place back", () => listener.unauthenticated === 1);
   arrivals[0]?.socket.destroy();
   await send(proxied("192.0.2.9"));
-  await until(() => arrivals.length === 4, "there is room again");
+  await until("there is room again", () => arrivals.length === 4);
   assert.equal(listener.unauthenticated, 2);
 });
 
 test("close stops accepting, may be repeated, and leaves what was accepted", async (t) => {
   const { listener, send, arrivals } = await bench(t);
   await send(Buffer.from("x"));
-  await until(() => arrivals.length === 1, "the connection arrives");
+  await until("the connection arrives", () => arrivals.length === 1);
   await listener.close();
   await listener.close();
   const refused = await send().then(

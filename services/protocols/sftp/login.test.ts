@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { test } from "node:test";
 import ssh2, { type AuthHandlerMiddleware, type ConnectConfig } from "ssh2";
-import { endLine, logIn, PASSWORD, startBench, until } from "./testing.js";
+import { until } from "#lib/testing.js";
+import { endLine, logIn, PASSWORD, startBench } from "./testing.js";
 
 /** Logins over real SSH. */
 
@@ -40,7 +41,7 @@ test("a key and a password log in, and a session is opened and ended for each", 
   const bench = await startBench(t);
   (await logIn(t, bench.config)).end();
   (await logIn(t, { ...without(bench.config), password: PASSWORD })).end();
-  await until(() => bench.sessions.ended === 2, "both sessions end");
+  await until("both sessions end", () => bench.sessions.ended === 2);
   assert.deepEqual(bench.logins, ["accepted publickey", "accepted password"]);
   assert.equal(bench.unauthenticated(), 0);
   const line = endLine(bench);
@@ -80,7 +81,7 @@ test("the attempt cap ends the connection, and a right password at the last atte
   const methods = "publickey,password,keyboard-interactive";
   assert.deepEqual(await tryPasswords(bench.config, ["a", "b", PASSWORD, "c"]), [methods, methods, "ready"]);
   assert.deepEqual(await tryPasswords(bench.config, ["a", "b", "c", PASSWORD]), [methods, methods, ""]);
-  await until(() => bench.closed.length === 2, "both connections end");
+  await until("both connections end", () => bench.closed.length === 2);
   assert.deepEqual(bench.closed, ["client", "login-attempts"]);
 });
 
@@ -130,7 +131,7 @@ test("who doesn't log in within the grace time is cut off, with or without an id
   await Promise.all([once(silent.resume(), "close"), once(half.resume(), "close")]);
   const took = performance.now() - from;
   assert.ok(took > 800 && took < 3_000, `${took} ms`);
-  await until(() => bench.closed.length === 2, "both are counted");
+  await until("both are counted", () => bench.closed.length === 2);
   assert.deepEqual(bench.closed, ["login-grace", "login-grace"]);
 });
 
@@ -138,7 +139,7 @@ test("a login whose session is refused doesn't succeed", async (t) => {
   const bench = await startBench(t);
   bench.refuseSessions();
   await assert.rejects(logIn(t, bench.config));
-  await until(() => bench.closed.length === 1, "the connection ends");
+  await until("the connection ends", () => bench.closed.length === 1);
   assert.equal(bench.closed[0], "session-refused");
   assert.match(String(endLine(bench)?.detail), /cut off/);
 });
@@ -152,7 +153,7 @@ test("a connection that is gone when its password turns out right opens no sessi
     setTimeout(() => client.destroy(), 1);
   };
   client.connect({ ...without(bench.config), authHandler });
-  await until(() => bench.closed.length === 1, "the connection ends");
+  await until("the connection ends", () => bench.closed.length === 1);
   await new Promise((resolve) => setTimeout(resolve, 100));
   assert.equal(bench.sessions.opened, bench.sessions.ended);
   assert.equal(bench.server.connections(), 0);

@@ -6,8 +6,9 @@ import { test } from "node:test";
 import type { ClientChannel } from "ssh2";
 import { generateHostKey } from "#config/host-keys.js";
 import { monotonicMs } from "#lib/clock.js";
+import { until } from "#lib/testing.js";
 import { nativeCrypto } from "./native.js";
-import { type Bench, endLine, logIn, openSubsystem, startBench, until } from "./testing.js";
+import { type Bench, endLine, logIn, openSubsystem, startBench } from "./testing.js";
 
 /** The life of connections, over real SSH. */
 
@@ -60,7 +61,7 @@ test("what isn't SSH is closed with one line, and a bare connection with none", 
   }
   (await bench.raw()).resume().end();
   (await bench.raw()).resetAndDestroy();
-  await until(() => bench.closed.length === 5, "all end");
+  await until("all end", () => bench.closed.length === 5);
   assert.deepEqual(bench.closed.slice(0, 3), ["not-ssh", "not-ssh", "not-ssh"]);
   assert.equal(bench.lines.filter((line) => line.level !== "debug").length, 3);
 });
@@ -72,7 +73,7 @@ test("garbage behind the identification ends the connection, and the server live
     socket.write(Buffer.concat([Buffer.from("SSH-2.0-x\r\n"), randomBytes(4_000)]));
     socket.resume();
   }
-  await until(() => bench.closed.length >= 15, "most end at once");
+  await until("most end at once", () => bench.closed.length >= 15);
   (await logIn(t, bench.config)).end();
 });
 
@@ -89,7 +90,7 @@ test("a flood before the login is cut off", async (t) => {
   socket.write("SSH-2.0-x\r\n");
   socket.resume();
   for (let i = 0; i < 64 && !socket.destroyed; i++) socket.write(ignore);
-  await until(() => bench.closed.length === 1, "it ends");
+  await until("it ends", () => bench.closed.length === 1);
   assert.deepEqual(bench.closed, ["protocol"]);
 });
 
@@ -130,7 +131,7 @@ test("channels are one after the other, or ten at a time, each with a session", 
     channel.end();
     await once(channel, "close");
   }
-  await until(() => bench.sessions.ended === 12, "twelve sessions end");
+  await until("twelve sessions end", () => bench.sessions.ended === 12);
   const channels = await Promise.all(Array.from({ length: 10 }, () => openSubsystem(client)));
   await assert.rejects(openSubsystem(client));
   channels[3]?.end();
@@ -138,7 +139,7 @@ test("channels are one after the other, or ten at a time, each with a session", 
   assert.ok(await echoes(channels[4] as ClientChannel, "the others go on"));
   assert.ok(await echoes(await openSubsystem(client), "and there is room again"));
   client.end();
-  await until(() => bench.server.connections() === 0, "the connection is gone");
+  await until("the connection is gone", () => bench.server.connections() === 0);
   assert.equal(bench.sessions.ended, bench.sessions.opened);
 });
 
@@ -162,7 +163,7 @@ test("keys are changed under load, many times, and no byte is lost", async (t) =
     sent.update(block);
     if (!channel.write(Buffer.from(block))) await once(channel, "drain");
   }
-  await until(() => bytes === total, "all comes back", 60_000);
+  await until("all comes back", () => bytes === total, { deadlineMs: 60_000 });
   assert.equal(received.digest("hex"), sent.digest("hex"));
   assert.ok(changes >= 3, `${changes} key exchanges`);
   client.end();
@@ -174,7 +175,7 @@ test("a client that stopped answering is given up after three keepalives; one th
   const sock = connect(bench.port, "127.0.0.1");
   await logIn(t, { ...bench.config, sock });
   sock.pause();
-  await until(() => bench.closed.length === 1, "it is given up", 4_000);
+  await until("it is given up", () => bench.closed.length === 1, { deadlineMs: 4_000 });
   assert.deepEqual(bench.closed, ["keepalive"]);
   await new Promise((resolve) => setTimeout(resolve, 1_000));
   assert.ok(await echoes(await openSubsystem(alive), "still here"));
@@ -273,13 +274,13 @@ test("a client that logs in or has just asked for something is busy, one that do
   const bench = await startBench(t);
   assert.equal(bench.server.busy(1_000), false, "nobody is there");
   const silent = await bench.raw();
-  await until(() => bench.server.connections() === 1, "it is connected");
+  await until("it is connected", () => bench.server.connections() === 1);
   assert.ok(bench.server.busy(0), "it may be about to log in");
   silent.destroy();
-  await until(() => bench.server.connections() === 0, "it is gone");
+  await until("it is gone", () => bench.server.connections() === 0);
   const client = await logIn(t, bench.config);
   assert.ok(bench.server.busy(1_000), "it has logged in a moment ago");
-  await until(() => !bench.server.busy(100), "it does nothing");
+  await until("it does nothing", () => !bench.server.busy(100));
   client.end();
 });
 
@@ -291,7 +292,7 @@ test("close ends everything, also clients that don't react, and says why once", 
   await openSubsystem(deaf);
   sock.pause();
   const silent = await bench.raw();
-  await until(() => bench.server.connections() === 3, "three connections");
+  await until("three connections", () => bench.server.connections() === 3);
   const from = performance.now();
   await Promise.all([bench.server.close("the node stops"), bench.server.close("again"), once(polite, "close")]);
   assert.ok(performance.now() - from < 4_000);

@@ -214,15 +214,6 @@ export async function startBench(
   };
 }
 
-/** Waits for something that takes a moment; fails by name after `ms` milliseconds. */
-export async function until(condition: () => boolean, what: string, ms = 5_000): Promise<void> {
-  const deadline = monotonicMs() + ms;
-  while (!condition()) {
-    if (monotonicMs() > deadline) throw new Error(`not within ${ms} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
 /** An ssh2 client, logged in; ended after the test. Rejects where it isn't let in. */
 export async function logIn(t: TestContext, config: ConnectConfig): Promise<ssh2.Client> {
   const client = new ssh2.Client();

@@ -3,9 +3,10 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { userInfo } from "node:os";
 import { join } from "node:path";
+import { until } from "#lib/testing.js";
 import { ensurePackages } from "../../support/packages.js";
 import { freePort } from "../../support/ports.js";
-import { start, until } from "../../support/processes.js";
+import { start } from "../../support/processes.js";
 import type { Target } from "../contract.js";
 
 /** Debian's sshd as it is configured there, but for a port of its own and start-up limits that a benchmark meets. */
@@ -40,14 +41,18 @@ export async function startOpenssh(directory: string): Promise<Target> {
   ];
   writeFileSync(config, `${lines.join("\n")}\n`);
   const server = start(sshd, ["-D", "-e", "-f", config], { name: "sshd" });
-  await until("sshd answers", 10_000, () => {
-    if (!server.alive) throw new Error(server.output);
-    return new Promise<boolean>((resolve) => {
-      const socket = connect(port, "127.0.0.1");
-      socket.once("data", () => socket.destroy()).once("close", () => resolve(socket.bytesRead > 0));
-      socket.once("error", () => resolve(false));
-    });
-  });
+  await until(
+    "sshd answers",
+    () => {
+      if (!server.alive) throw new Error(server.output);
+      return new Promise<boolean>((resolve) => {
+        const socket = connect(port, "127.0.0.1");
+        socket.once("data", () => socket.destroy()).once("close", () => resolve(socket.bytesRead > 0));
+        socket.once("error", () => resolve(false));
+      });
+    },
+    { deadlineMs: 10_000 },
+  );
   return {
     name: "OpenSSH",
     host: "127.0.0.1",

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { AnsibleSite } from "../../support/ansible-site.js";
 import { Busy } from "../../support/clients/busy.js";
 import { ensureClients } from "../../support/clients/install.js";
 import { Partner } from "../../support/clients/partner.js";
-import { report, until } from "../../support/clients/run.js";
+import { report } from "../../support/clients/run.js";
 import { IMAGE_TAG } from "../../support/compose.js";
 import { told } from "../../support/machines-plan.js";
 

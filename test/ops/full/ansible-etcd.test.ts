@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { AnsibleSite } from "../../support/ansible-site.js";
-import { report, succeeded, tell, until } from "../../support/clients/run.js";
+import { report, succeeded, tell } from "../../support/clients/run.js";
 import { told } from "../../support/machines-plan.js";
 
 /** The members of etcd on machines, without any node: installed, changed, backed up, and one of them lost. */

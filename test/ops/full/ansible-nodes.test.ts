@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { AnsibleSite } from "../../support/ansible-site.js";
 import { sha256, sha256OfFileSync, writeContent } from "../../support/clients/content.js";
 import { ensureClients } from "../../support/clients/install.js";
 import { sftp, startSftp } from "../../support/clients/openssh.js";
 import { Partner } from "../../support/clients/partner.js";
-import { report, succeeded, tell, until } from "../../support/clients/run.js";
+import { report, succeeded, tell } from "../../support/clients/run.js";
 import { told } from "../../support/machines-plan.js";
 
 /** Nodes come and go, balancers and nodes die: on machines, with the playbooks that an operator uses. */

@@ -2,12 +2,13 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { AnsibleSite } from "../../support/ansible-site.js";
 import { bytes, sha256 } from "../../support/clients/content.js";
 import { ensureClients } from "../../support/clients/install.js";
 import { sftp } from "../../support/clients/openssh.js";
 import { Partner } from "../../support/clients/partner.js";
-import { report, succeeded, until } from "../../support/clients/run.js";
+import { report, succeeded } from "../../support/clients/run.js";
 import { told } from "../../support/machines-plan.js";
 
 /** Certificates, authority and secrets of a site are replaced while partners work; it is backed up and restored. */

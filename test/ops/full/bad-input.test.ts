@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:net";
 import { after, before, describe, test } from "node:test";
-import { type Outcome, tell, until } from "../../support/clients/run.js";
+import { until } from "#lib/testing.js";
+import { type Outcome, tell } from "../../support/clients/run.js";
 import { ComposeSite, docker, NODES } from "../../support/compose.js";
 import { freePort } from "../../support/ports.js";
 

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { bytes, sha256, sha256OfFileSync, writeContent } from "../../support/clients/content.js";
 import { ensureClients } from "../../support/clients/install.js";
 import { Ledger } from "../../support/clients/ledger.js";
@@ -7,7 +8,7 @@ import { LoginProbe, type LoginTimes } from "../../support/clients/login-probe.j
 import { sftp, startSftp } from "../../support/clients/openssh.js";
 import { Partner } from "../../support/clients/partner.js";
 import { ConnectionLost, codeOf, Open, type RawSftp, Status } from "../../support/clients/raw-sftp.js";
-import { type Running, report, succeeded, tell, until, within } from "../../support/clients/run.js";
+import { type Running, report, succeeded, tell, within } from "../../support/clients/run.js";
 import { Traffic } from "../../support/clients/traffic.js";
 import { Watcher } from "../../support/clients/watcher.js";
 import {

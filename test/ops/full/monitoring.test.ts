@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { basename } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { until } from "#lib/testing.js";
 import { ALERT_GROUPS } from "../../../grafana/source/alerts.js";
 import { dashboardFiles, filledIn, queriesOf, readDashboard } from "../../monitoring/files.js";
 import { bytes, writeContent } from "../../support/clients/content.js";
@@ -8,7 +9,7 @@ import { ensureClients } from "../../support/clients/install.js";
 import { sftp } from "../../support/clients/openssh.js";
 import { Partner } from "../../support/clients/partner.js";
 import { RawSftp } from "../../support/clients/raw-sftp.js";
-import { report, succeeded, until } from "../../support/clients/run.js";
+import { report, succeeded } from "../../support/clients/run.js";
 import { BALANCERS, type ComposeSite, MEMBERS, NODES, startCompose } from "../../support/compose.js";
 import { alerts, hasData, instantQuery, rules } from "../../support/prometheus.js";
 

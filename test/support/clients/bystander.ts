@@ -1,7 +1,7 @@
+import { until } from "#lib/testing.js";
 import { bytes } from "./content.js";
 import type { Partner } from "./partner.js";
 import type { RawSftp } from "./raw-sftp.js";
-import { until } from "./run.js";
 
 /** A partner who goes on working, and must notice nothing of what a test does beside it. */
 export class Bystander {

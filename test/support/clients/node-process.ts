@@ -1,10 +1,10 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { until } from "#lib/testing.js";
 import { freePorts } from "../ports.js";
 import { type Started, start } from "../processes.js";
 import type { Site } from "../site.js";
-import { until } from "./run.js";
 
 const NODE = fileURLToPath(new URL("../../../services/node/main.js", import.meta.url));
 

@@ -93,32 +93,6 @@ export function failed(outcome: Outcome): Outcome {
   return outcome;
 }
 
-/**
- * Asks again until `probe` returns something other than undefined or false. Throws past the deadline, with what the last
- * try said (a probe that throws counts as "not yet").
- */
-export async function until<T>(
-  what: string,
-  probe: () => Promise<T | undefined | false> | T | undefined | false,
-  options: { readonly deadlineMs?: number; readonly everyMs?: number } = {},
-): Promise<T> {
-  const deadline = performance.now() + (options.deadlineMs ?? 15_000);
-  let last: unknown;
-  for (;;) {
-    try {
-      const value = await probe();
-      if (value !== undefined && value !== false) return value;
-      last = undefined;
-    } catch (error) {
-      last = error;
-    }
-    if (performance.now() > deadline) {
-      throw new Error(`not within ${options.deadlineMs ?? 15_000} ms: ${what}`, { cause: last });
-    }
-    await new Promise((resolve) => setTimeout(resolve, options.everyMs ?? 20));
-  }
-}
-
 /** Rejects when `promise` doesn't settle in time; a hang then names itself. */
 export async function within<T>(ms: number, what: string, promise: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;

@@ -1,8 +1,9 @@
 import { accessSync, constants, readFileSync } from "node:fs";
+import { until } from "#lib/testing.js";
 import { ensurePackages } from "../packages.js";
 import { sshSettings } from "./openssh.js";
 import type { Partner } from "./partner.js";
-import { run, start, succeeded, until } from "./run.js";
+import { run, start, succeeded } from "./run.js";
 
 /** Why nothing can be mounted by FUSE here, or false. */
 export async function cannotMountSshfs(): Promise<string | false> {

@@ -1,7 +1,7 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import { until } from "#lib/testing.js";
 import type { Site } from "../site.js";
-import { until } from "./run.js";
 
 /** Keys of the site's store below a prefix (relative to the site's own), asked of etcd itself over its JSON gateway. */
 export async function storeKeys(site: Site, prefix: string): Promise<string[]> {
