@@ -2,6 +2,7 @@ import { request as plainRequest } from "node:http";
 import { request as secureRequest } from "node:https";
 import { buffer } from "node:stream/consumers";
 import { TLSSocket } from "node:tls";
+import { checkServerIdentity } from "#lib/server-identity.js";
 
 export interface HttpRequest {
   readonly method: string;
@@ -21,6 +22,8 @@ export interface HttpAnswer {
   readonly certificateEndsAt?: number;
 }
 
+const VERIFIED = { rejectUnauthorized: true, checkServerIdentity } as const;
+
 /** One request over HTTP or HTTPS. Not fetch: Node 20's takes no authorities of the caller's. Rejects with the system's error. */
 export function ask(url: URL, request: HttpRequest): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
@@ -34,7 +37,7 @@ export function ask(url: URL, request: HttpRequest): Promise<HttpAnswer> {
     } as const;
     const asking =
       url.protocol === "https:"
-        ? secureRequest(url, { ...options, rejectUnauthorized: true, ...(ca === undefined ? {} : { ca }) })
+        ? secureRequest(url, { ...options, ...VERIFIED, ...(ca === undefined ? {} : { ca }) })
         : plainRequest(url, options);
     asking.on("error", reject);
     asking.on("response", (response) => {

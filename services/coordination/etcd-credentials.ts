@@ -1,4 +1,5 @@
 import { type ChannelCredentials, experimental } from "@grpc/grpc-js";
+import { checkServerIdentity } from "#lib/server-identity.js";
 
 /** Client certificate of ours and the authority that we trust, as PEM. */
 export interface EtcdTls {
@@ -35,6 +36,7 @@ export class EtcdCredentials {
         addIdentityCertificateListener: (listener) => identity.add(listener),
         removeIdentityCertificateListener: (listener) => identity.remove(listener),
       },
+      { checkServerIdentity },
     );
   }
 
