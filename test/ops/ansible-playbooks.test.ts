@@ -59,6 +59,18 @@ describe("the playbooks as they are written", () => {
     assert.deepEqual(asIs.filter(({ task }) => !JSON.stringify(task).includes("| string }}")).map(nameOf), []);
   });
 
+  test("a list keeps its order: newer Ansible's set filters give any, and a second run would change what is written", () => {
+    const files = readdirSync(ANSIBLE, { recursive: true, encoding: "utf8" }).filter((path) =>
+      /\.(yml|j2)$/.test(path),
+    );
+    assert.ok(files.length > 50);
+    const sets = /\|\s*(difference|intersect|union|symmetric_difference)\b/;
+    assert.deepEqual(
+      files.filter((path) => sets.test(readFileSync(join(ANSIBLE, path), "utf8"))),
+      [],
+    );
+  });
+
   test("a machine that is away is passed over as a whole: a role's tasks look at what its other tasks have seen there", () => {
     const acting = (play: Written) =>
       "roles" in play || flattened([play]).some((task) => "ansible.builtin.include_role" in task);
