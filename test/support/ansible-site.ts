@@ -4,7 +4,7 @@ import { addAccountEverywhere, askThrough, type SiteRequest } from "./admin-api.
 import type { PartnerSite } from "./clients/partner.js";
 import { report, tell } from "./clients/run.js";
 import { buildSettings, IMAGE_TAG, type NodeRecord } from "./compose.js";
-import { Lab, type PlaybookOutcome } from "./machines.js";
+import { Lab, type LabOptions, type PlaybookOutcome } from "./machines.js";
 import { changedTasks } from "./machines-plan.js";
 import type { NewAccount } from "./site.js";
 
@@ -13,8 +13,6 @@ import type { NewAccount } from "./site.js";
 const PARTNER_PORT = 2222;
 const ADMIN_PORT = 8080;
 const CONVERGED_MS = 20_000;
-/** The host number of the virtual address. */
-const VIRTUAL = 200;
 
 export interface AnsibleSiteOptions {
   readonly etcd: readonly string[];
@@ -23,6 +21,8 @@ export interface AnsibleSiteOptions {
   readonly monitoring?: readonly string[];
   /** Machines that are in no group at first. */
   readonly spare?: readonly string[];
+  /** What the machines are. */
+  readonly lab?: Pick<LabOptions, "suite" | "controller" | "ipv6">;
   /** Of the inventory, besides those that every test has. */
   readonly vars?: Readonly<Record<string, unknown>>;
 }
@@ -51,7 +51,7 @@ export class AnsibleSite implements PartnerSite {
   static async prepare(options: AnsibleSiteOptions): Promise<AnsibleSite> {
     const { etcd, nodes, balancers, monitoring = [], spare = [] } = options;
     const machines = [...new Set([...etcd, ...nodes, ...balancers, ...monitoring, ...spare])];
-    const site = new AnsibleSite(await Lab.start({ machines }), options);
+    const site = new AnsibleSite(await Lab.start({ machines, ...options.lab }), options);
     report(`${machines.length} machines up after ${(site.lab.upMs / 1000).toFixed(1)} s`);
     return site;
   }
@@ -69,8 +69,9 @@ export class AnsibleSite implements PartnerSite {
     }
   }
 
+  /** The first of them. */
   get virtualAddress(): string {
-    return `${this.lab.net}.${VIRTUAL}`;
+    return this.lab.virtualAddresses[0] ?? "";
   }
 
   /** The inventory anew, with other groups than at first where some are given. The slot is the machine's place in the lab. */
@@ -92,10 +93,10 @@ export class AnsibleSite implements PartnerSite {
         longshore_version: IMAGE_TAG,
         longshore_image_source: "build",
         longshore_build_environment: buildSettings(),
-        longshore_virtual_addresses: [this.virtualAddress],
+        longshore_virtual_addresses: this.lab.virtualAddresses,
         longshore_drain_seconds: 5,
         // The tests administer from outside.
-        longshore_firewall_trusted: [this.lab.forwards],
+        longshore_firewall_trusted: this.lab.forwards,
         ...vars,
       },
     });
@@ -114,9 +115,9 @@ export class AnsibleSite implements PartnerSite {
     return changedTasks(outcome.stdout);
   }
 
-  /** Opens the way from this host to the virtual address. */
-  async open(): Promise<void> {
-    this.#front ??= await this.lab.forward(this.virtualAddress, PARTNER_PORT);
+  /** Opens the way from this host to a virtual address; partners go there from then on. */
+  async open(address = this.virtualAddress): Promise<void> {
+    this.#front = await this.lab.forward(address, PARTNER_PORT);
   }
 
   endpoints(): { readonly sftp: { readonly host: string; readonly port: number } } {

@@ -1,7 +1,9 @@
 /** Decisions of test/support/machines.ts: pure. */
 
-export const MACHINE_SUITE = "bookworm";
-export const MACHINE_IMAGE = `longshore-lab/machine:${MACHINE_SUITE}`;
+/** Releases of Debian that a machine may be of. */
+export type Suite = "bookworm" | "trixie";
+
+export const machineImage = (suite: Suite): string => `longshore-lab/machine:${suite}`;
 
 /** Units that make no sense in a container, would wait for hardware, or would fetch packages behind a test's back. */
 const MASKED = [
@@ -104,6 +106,19 @@ export function machineContext(base: string): Readonly<Record<string, string>> {
     'CMD ["/lib/systemd/systemd"]',
   ];
   return { Dockerfile: `${lines.join("\n")}\n`, "lab-cgroups": CGROUPS, ...UNITS };
+}
+
+/** What a controller needs besides a checkout: Ansible as the release has it, and Docker to build the images with. */
+const CONTROLLER = ["ansible", "openssh-client", "openssl", "docker-cli", "docker-compose"];
+
+export const controllerImage = (suite: Suite): string => `longshore-lab/controller:${suite}`;
+
+/** The build context of a controller's image, as text by file name. */
+export function controllerContext(base: string): Readonly<Record<string, string>> {
+  const install = `apt-get install -y -qq --no-install-recommends ${CONTROLLER.join(" ")}`;
+  return {
+    Dockerfile: `FROM ${base}\nRUN apt-get update -qq && DEBIAN_FRONTEND=noninteractive ${install} && apt-get clean\n`,
+  };
 }
 
 export interface HostFacts {

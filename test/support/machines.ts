@@ -11,15 +11,17 @@ import { composeEnvironment, freeNet } from "./compose-plan.js";
 import { ensureBaseImage, ensureEngine } from "./engine.js";
 import { takeLock } from "./file-lock.js";
 import {
+  controllerContext,
+  controllerImage,
   type HostRecap,
   type InventoryHost,
   type InventoryOptions,
-  MACHINE_IMAGE,
-  MACHINE_SUITE,
   machineContext,
   machineFlags,
+  machineImage,
   parseRecap,
   renderInventory,
+  type Suite,
   WANTED_DEVICES,
 } from "./machines-plan.js";
 import { ensurePackages } from "./packages.js";
@@ -48,10 +50,17 @@ export interface LabOptions {
   readonly sharedStorage?: boolean;
   /** First part of names. Default `longshore-lab`. */
   readonly prefix?: string;
+  /** Of the machines' system. Default bookworm. */
+  readonly suite?: Suite;
+  /** Whose Ansible runs the playbooks, in a container: of Debian 13, core 2.19. Default: this host's own. */
+  readonly controller?: "trixie";
+  /** The machines have IPv6 besides IPv4, and know each other by that alone. */
+  readonly ipv6?: boolean;
 }
 
 /** Host numbers of the forwards: sixteen, a network of their own for firewalls. */
 const FIRST_FORWARD = 240;
+const VIRTUAL = 200;
 
 export interface PlaybookOutcome extends Outcome {
   /** By host, as in the recap. */
@@ -67,9 +76,13 @@ export class Lab {
   /** Pulled cables, by machine: how to plug them in again. */
   readonly #pulled = new Map<string, () => void>();
   /** Places given away: an address has one owner in a lab's life. */
-  #places = 0;
+  #machinesEver = 0;
   #forwards = 0;
   #playbooks = 0;
+  /** A unique local one (RFC 4193), for labs with IPv6. */
+  readonly #net6 = `fd${randomBytes(5)
+    .toString("hex")
+    .replace(/^(..)(....)(....)$/, "$1:$2:$3")}::`;
   #removed = false;
   #lastWords = "";
 
@@ -93,7 +106,8 @@ export class Lab {
     const begun = performance.now();
     await ensureEngine();
     ensurePackages({ "ansible-playbook": "ansible", ssh: "openssh-client", "ssh-keygen": "openssh-client" });
-    await ensureMachineImage();
+    const suite = options.suite ?? "bookworm";
+    await ensureImage(machineImage(suite), machineContext(ensureBaseImage(suite)));
     const name = `${options.prefix ?? "longshore-lab"}-${randomBytes(3).toString("hex")}`;
     const lab = new Lab(
       name,
@@ -103,10 +117,16 @@ export class Lab {
     );
     guard(`${LABEL}=${name}`, [lab.directory]);
     try {
-      docker("network", "create", "--label", `${LABEL}=${name}`, "--subnet", `${lab.net}.0/24`, name);
+      const subnets = [
+        "--subnet",
+        `${lab.net}.0/24`,
+        ...(options.ipv6 === true ? ["--ipv6", "--subnet", `${lab.#net6}/64`] : []),
+      ];
+      docker("network", "create", "--label", `${LABEL}=${name}`, ...subnets, name);
       if (options.sharedStorage ?? true) docker("volume", "create", "--label", `${LABEL}=${name}`, name);
       succeeded(await run("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", name, "-f", lab.keyFile]));
       mkdirSync(join(lab.directory, "inventory"), { mode: 0o700 });
+      if (options.controller !== undefined) await lab.#startController(options.controller);
       await Promise.all(options.machines.map((machine) => lab.#up(machine)));
       lab.upMs = performance.now() - begun;
       return lab;
@@ -207,8 +227,8 @@ export class Lab {
     const target = host.includes(":") ? `TCP6:[${host}]:${port}` : `TCP4:${host}:${port}`;
     docker(
       ...["run", "--detach", "--name", `${this.name}-forward-${this.#forwards}`, "--label", `${LABEL}=${this.name}`],
-      ...["--network", this.name, "--ip", `${this.net}.${FIRST_FORWARD - 1 + this.#forwards}`],
-      ...["--init", "--publish", `127.0.0.1:${local}:7000`, MACHINE_IMAGE],
+      ...["--network", this.name, ...this.#places(FIRST_FORWARD - 1 + this.#forwards)],
+      ...["--init", "--publish", `127.0.0.1:${local}:7000`, this.#image],
       // A dead address is found out as soon as a client would find it out itself.
       ...["socat", "TCP-LISTEN:7000,fork,reuseaddr,backlog=256,nodelay", `${target},connect-timeout=5,nodelay`],
     );
@@ -216,8 +236,15 @@ export class Lab {
   }
 
   /** Where forwards come from, for firewalls that have to let them in. */
-  get forwards(): string {
-    return `${this.net}.${FIRST_FORWARD}/28`;
+  get forwards(): readonly string[] {
+    const net6 = `${this.#address6(FIRST_FORWARD)}/124`;
+    return [`${this.net}.${FIRST_FORWARD}/28`, ...(this.options.ipv6 === true ? [net6] : [])];
+  }
+
+  /** Free on the machines' network: of the family by which the machines know each other first. */
+  get virtualAddresses(): readonly string[] {
+    const own = `${this.net}.${VIRTUAL}`;
+    return this.options.ipv6 === true ? [this.#address6(VIRTUAL), own] : [own];
   }
 
   /** Writes an inventory in a directory of its own (beside it: `group_vars`, secrets) and returns the file. */
@@ -233,7 +260,8 @@ export class Lab {
   /** Runs `ansible/playbooks/<name>.yml`, whatever comes of it. */
   async playbook(inventory: string, name: string, args: readonly string[] = []): Promise<PlaybookOutcome> {
     const playbook = join(ROOT, "ansible/playbooks", `${name}.yml`);
-    const outcome = await run("ansible-playbook", ["-i", inventory, playbook, ...args], {
+    const command = [...this.#onController(), "ansible-playbook", "-i", inventory, playbook, ...args];
+    const outcome = await run("env", command, {
       cwd: join(ROOT, "ansible"),
       env: this.ansibleEnvironment(),
       deadlineMs: PLAYBOOK_MS,
@@ -285,6 +313,40 @@ export class Lab {
     await this.remove();
   }
 
+  /** With this host's network, engine, checkout and scratch directory, all where they are here. */
+  async #startController(suite: Suite): Promise<void> {
+    const image = controllerImage(suite);
+    await ensureImage(image, controllerContext(ensureBaseImage(suite)));
+    const shared = [ROOT, this.directory, "/var/run/docker.sock", "/etc/ssl/certs"];
+    docker(
+      ...["run", "--detach", "--name", this.container("controller"), "--label", `${LABEL}=${this.name}`],
+      ...["--network", "host", "--init", ...shared.flatMap((path) => ["--volume", `${path}:${path}`])],
+      ...[image, "sleep", "infinity"],
+    );
+    report(succeeded(await this.exec("controller", "ansible", "--version")).stdout.split("\n")[0] ?? "");
+  }
+
+  /** What comes before a command of Ansible's. */
+  #onController(): readonly string[] {
+    if (this.options.controller === undefined) return [];
+    const names = Object.keys(this.ansibleEnvironment()).filter((name) => /^(ANSIBLE_|LC_ALL$)/.test(name));
+    const settings = names.flatMap((name) => ["--env", name]);
+    return ["docker", "exec", "--workdir", join(ROOT, "ansible"), ...settings, this.container("controller")];
+  }
+
+  get #image(): string {
+    return machineImage(this.options.suite ?? "bookworm");
+  }
+
+  #address6(place: number): string {
+    return `${this.#net6}${place.toString(16)}`;
+  }
+
+  /** What gives a container its place on the network. */
+  #places(place: number): string[] {
+    return ["--ip", `${this.net}.${place}`, ...(this.options.ipv6 === true ? ["--ip6", this.#address6(place)] : [])];
+  }
+
   get #controlDirectory(): string {
     return join(this.directory, "ssh");
   }
@@ -296,15 +358,16 @@ export class Lab {
   }
 
   async #up(machine: string): Promise<void> {
-    const address = `${this.net}.${FIRST_HOST + this.#places++}`;
+    const place = FIRST_HOST + this.#machinesEver++;
+    const address = this.options.ipv6 === true ? this.#address6(place) : `${this.net}.${place}`;
     const sshPort = await freePort();
     this.#hosts.set(machine, { name: machine, address, sshPort });
     const container = this.container(machine);
     const shared = (this.options.sharedStorage ?? true) ? ["--volume", `${this.name}:/srv/longshore`] : [];
     docker(
       ...["create", "--name", container, "--hostname", machine, "--label", `${LABEL}=${this.name}`],
-      ...["--network", this.name, "--ip", address, "--network-alias", machine],
-      ...["--publish", `127.0.0.1:${sshPort}:22`, ...shared, ...machineFlags(hostFacts()), MACHINE_IMAGE],
+      ...["--network", this.name, ...this.#places(place), "--network-alias", machine],
+      ...["--publish", `127.0.0.1:${sshPort}:22`, ...shared, ...machineFlags(hostFacts()), this.#image],
     );
     docker("cp", `${this.keyFile}.pub`, `${container}:/root/.ssh/authorized_keys`);
     docker("start", container);
@@ -342,14 +405,12 @@ function hostFacts() {
   };
 }
 
-/** Builds the machines' image where it isn't there as it should be. The build needs no registry. */
-async function ensureMachineImage(): Promise<void> {
-  const base = ensureBaseImage(MACHINE_SUITE);
-  const context = machineContext(base);
+/** Builds an image of the lab's own where it isn't there as it should be. The build needs no registry. */
+async function ensureImage(image: string, context: Readonly<Record<string, string>>): Promise<void> {
   const hash = createHash("sha256").update(JSON.stringify(context)).digest("hex").slice(0, 16);
   const isThere = async () => {
     const format = `{{index .Config.Labels "${CONTEXT_LABEL}"}}`;
-    const { code, stdout } = await run("docker", ["image", "inspect", "--format", format, MACHINE_IMAGE]);
+    const { code, stdout } = await run("docker", ["image", "inspect", "--format", format, image]);
     return code === 0 && stdout.trim() === hash;
   };
   if (await isThere()) return;
@@ -360,10 +421,7 @@ async function ensureMachineImage(): Promise<void> {
     for (const [name, text] of Object.entries(context)) writeFileSync(join(directory, name), text);
     const build = { context: directory, labels: { [CONTEXT_LABEL]: hash } };
     const file = join(directory, "compose.json");
-    writeFileSync(
-      file,
-      JSON.stringify({ name: "longshore-lab", services: { machine: { image: MACHINE_IMAGE, build } } }),
-    );
+    writeFileSync(file, JSON.stringify({ name: "longshore-lab", services: { machine: { image, build } } }));
     succeeded(await run("docker", ["compose", "--file", file, "build", "--quiet"], { deadlineMs: BUILD_MS }));
   } finally {
     rmSync(directory, { recursive: true, force: true });

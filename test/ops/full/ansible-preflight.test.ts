@@ -25,7 +25,7 @@ describe("preflight on machines", () => {
         groups: GROUPS,
         vars: {
           longshore_image_source: "present",
-          longshore_virtual_addresses: [`${lab.net}.200`],
+          longshore_virtual_addresses: lab.virtualAddresses,
           // The machines of a lab have their host's disk.
           longshore_preflight_free_images_mib: 100,
           longshore_preflight_free_node_mib: 100,
