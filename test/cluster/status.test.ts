@@ -19,8 +19,10 @@ before(async () => {
   site = new Site((directory) => ({ kind: "embedded", directory: join(directory, "store") }));
   node = await site.node("solo", 1);
   await node.ready();
-  await until("it is among the nodes", async () => /"name":"solo"/.test((await node.ask("/api/v1/nodes")).text), {
-    deadlineMs: 5_000,
+  // What nodes say of themselves is listed twice a second.
+  await until("it is among the nodes, ready", async () => {
+    const { nodes } = (await node.ask("/api/v1/nodes")).body as { nodes: { name: string; state: string }[] };
+    return nodes.some(({ name, state }) => name === "solo" && state === "ready");
   });
   where = ["--url", node.url, "--token-file", join(site.directory, "token")];
 });
