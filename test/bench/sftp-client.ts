@@ -46,6 +46,11 @@ export class SftpClient {
     this.#child.stdin?.on("error", () => undefined);
   }
 
+  /** Of `sftp`, whose child is `ssh`; none where it didn't start. */
+  get processes(): readonly number[] {
+    return this.#child.pid === undefined ? [] : [this.#child.pid];
+  }
+
   #settle(): void {
     const waiting = this.#waiting;
     this.#waiting = undefined;

@@ -40,14 +40,18 @@ async function bulk(work: Work, target: Target, what: "put" | "get", command: st
   await withSftp(target, local, async (client) => {
     const before = cpuSeconds(target.processes());
     const helpersBefore = cpuSeconds(target.helpers());
+    const clientBefore = cpuSeconds(client.processes);
     const seconds = await client.run(command);
     const cpu = cpuSeconds(target.processes()) - before;
     const helpers = cpuSeconds(target.helpers()) - helpersBefore;
+    const clientCpu = cpuSeconds(client.processes) - clientBefore;
     if (run !== "warm") {
       figures.add(`${what}: throughput`, "MB/s", target, options.size / 1e6 / seconds);
       figures.add(`${what}: server CPU`, "s/GiB", target, (cpu * gibibyte) / options.size);
       if (target.helpers().length > 0)
         figures.add(`${what}: of it HAProxy and etcd`, "s/GiB", target, (helpers * gibibyte) / options.size);
+      // What the client uses on the same machine bounds the ratio of throughputs: docs/design/speed.md.
+      figures.add(`${what}: client CPU`, "s/GiB", target, (clientCpu * gibibyte) / options.size);
     }
     if (what === "put") await client.run(`rm ${target.root}/put-${run}`);
   });
