@@ -22,7 +22,7 @@ export interface AnsibleSiteOptions {
   /** Machines that are in no group at first. */
   readonly spare?: readonly string[];
   /** What the machines are. */
-  readonly lab?: Pick<LabOptions, "suite" | "controller" | "ipv6">;
+  readonly lab?: Omit<LabOptions, "machines">;
   /** Of the inventory, besides those that every test has. */
   readonly vars?: Readonly<Record<string, unknown>>;
 }

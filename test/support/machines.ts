@@ -393,6 +393,8 @@ export class Lab {
     } catch (error) {
       throw new Error(last === undefined ? `${machine} didn't boot` : tell(last), { cause: error });
     }
+    // As systemd has it on a machine that isn't a container: what is mounted later is seen in containers that run on it.
+    await this.sh(machine, "mount --make-rshared /");
   }
 }
 
